@@ -1,0 +1,88 @@
+"""Backup disks as the catalogue knows them, and volumes as they are plugged in and mounted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FAT_LARGEST_FILE = 2**32 - 1
+"""FAT32 holds no file of 4 GiB or more."""
+
+OBJECT_OVERHEAD = 4096
+"""Bytes counted for each object beside its blocks: inode, folder entry, the tail of extent trees (distbackup counts the same)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskIdentity:
+    """What ``distbackup-disk.json`` says."""
+
+    uuid: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackupDisk:
+    """An enrolled disk.
+
+    ``id`` is the catalogue's own small number; it is never used again for another disk. ``capacity`` is how many
+    bytes of the disk objects may fill. ``relative_path`` is where the layout lies below the mount point (empty: at its
+    top). ``last_path`` is where it was last seen. Times are unix seconds, None for never.
+    """
+
+    id: int
+    uuid: str
+    name: str
+    capacity: int
+    relative_path: bytes
+    filesystem_uuid: str | None
+    filesystem_type: str | None
+    last_path: bytes
+    added_at: int
+    last_session_at: int | None = None
+    catalogue_generation: int = -1
+    """Generation of the catalogue's copy on it (see ``Catalogue.generation``); -1: none."""
+    clean: bool = True
+    """Whether its last session came to its end. If not, finished copies may lie there that were never recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A file system on a block device that is plugged in, as udev names it. ``device`` is ``/dev/sdb1`` and the like."""
+
+    device: str
+    filesystem_uuid: str
+    filesystem_type: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system. ``ours``: this program mounted it and will unmount it."""
+
+    root: bytes
+    device: str
+    filesystem_type: str
+    filesystem_uuid: str | None = None
+    read_only: bool = False
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on a mounted backup disk, in bytes, as its file system tells. ``largest_file`` 0: no limit of its own."""
+
+    total: int
+    free: int
+    block_size: int
+    largest_file: int = 0
+    reserved: int = 0
+    """Bytes that only root may fill (ext4's reserved blocks)."""
+
+
+def footprint(size: int, block_size: int = 4096) -> int:
+    """Bytes that an object of ``size`` takes on a disk: whole blocks and :data:`OBJECT_OVERHEAD`."""
+    return OBJECT_OVERHEAD + -(-size // block_size) * block_size
+
+
+def default_capacity(total: int) -> int:
+    """What of a disk of ``total`` bytes is filled: all but 10 GB or 5%, whichever is smaller, in whole 4 KiB blocks."""
+    return (total - min(10_000_000_000, total // 20)) & ~0xFFF

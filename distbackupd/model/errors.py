@@ -1,0 +1,91 @@
+"""What can go wrong, as one sentence each: what happened, to what, what was kept, what to do next.
+
+Two families matter to the engine. **Source trouble** skips the file and is reported; the session goes on. **Disk
+trouble** ends the session; what was recorded before stays true. The rest ends the command.
+
+``exit_code`` of each class is the status with which a command ends; ``EXIT_CODES`` is the one table of them, and the
+manual prints it.
+"""
+
+from __future__ import annotations
+
+EXIT_CODES = {
+    0: "done",
+    1: "an error of the program itself (please report it)",
+    2: "the command's words are off: an unknown disk, a size such as 12Q, a path that is not there",
+    3: "done, but some files were skipped; they are named and will be tried again",
+    4: "trouble with the backup disk: full, read-only, not ours, a clone, gone",
+    5: "trouble with the catalogue: broken, newer than this program, on a read-only place",
+    6: "another distbackupd or dsb is at work on this catalogue",
+    7: "bad copies were found on a backup disk",
+    130: "interrupted; what was finished is recorded, the next run goes on there",
+}
+"""Exit status of every command, and its meaning."""
+
+
+class DistbackupError(Exception):
+    """An error that a person is told in one sentence. ``str(error)`` is that sentence."""
+
+    exit_code = 1
+
+
+class UsageError(DistbackupError):
+    """What was asked cannot be meant: an unknown disk, a size of ``-5``, a source that is no folder."""
+
+    exit_code = 2
+
+
+class SourceTrouble(DistbackupError):
+    """One source file or folder could not be used. It is skipped and reported; nothing is deleted because of it."""
+
+    exit_code = 3
+
+
+class SourceChanged(SourceTrouble):
+    """A file changed, grew, shrank or went while it was read."""
+
+
+class DiskTrouble(DistbackupError):
+    """The backup disk cannot be used any further; the session ends."""
+
+    exit_code = 4
+
+
+class DiskNotOurs(DiskTrouble):
+    """The disk does not carry the identity that was expected: foreign, cloned, or its JSON file is missing."""
+
+
+class DiskFull(DiskTrouble):
+    """The disk has less room than it said. What was recorded is safe."""
+
+
+class DiskReadOnly(DiskTrouble):
+    """The disk cannot be written: a switch, a damaged file system, a mount option."""
+
+
+class DiskGone(DiskTrouble):
+    """The disk answers no more: pulled out, or its electronics failed."""
+
+
+class CatalogueTrouble(DistbackupError):
+    """The catalogue cannot be opened or read; it is left as it was."""
+
+    exit_code = 5
+
+
+class EngineBusy(DistbackupError):
+    """Another engine holds this catalogue's lock."""
+
+    exit_code = 6
+
+
+class BadCopies(DistbackupError):
+    """A verification found copies that do not match their names."""
+
+    exit_code = 7
+
+
+class Interrupted(DistbackupError):
+    """Somebody asked to stop. Everything up to the last finished batch is recorded."""
+
+    exit_code = 130

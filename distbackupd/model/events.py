@@ -1,0 +1,381 @@
+"""What happened, as values that know their sentence.
+
+Every channel (terminal, journal, status, notification) tells the same :attr:`Event.sentence`. ``MESSAGE_ID`` is fixed
+for ever: people filter the journal by it. ``severity`` is a syslog level: 3 error, 4 warning, 5 notice, 6 info.
+``fields`` become ``DISTBACKUP_*`` fields of the journal.
+
+The first group is what adapters post to the daemon's inbox; the second is what use cases report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distbackupd.model.disks import Volume
+from distbackupd.model.text import printable, say_count, say_duration, say_size
+
+
+@dataclass(frozen=True, slots=True)
+class DiskAppeared:
+    """A file system is plugged in (or was, when the daemon started)."""
+
+    volume: Volume
+
+
+@dataclass(frozen=True, slots=True)
+class DiskVanished:
+    """A block device is gone. ``device`` is its node."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTouched:
+    """Something below this real folder may have changed and has rested since."""
+
+    real_path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JobDue:
+    """A regular job's time has come: ``scan`` or ``tend`` (look whether sources, disks or settings changed)."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """SIGHUP: read the configuration again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """SIGTERM or SIGINT."""
+
+
+InboxEvent = DiskAppeared | DiskVanished | SourceTouched | JobDue | ReloadAsked | StopAsked
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all that use cases report."""
+
+    MESSAGE_ID: ClassVar[str] = ""
+    severity: ClassVar[int] = 6
+
+    @property
+    def sentence(self) -> str:
+        """What is told to people."""
+        raise NotImplementedError
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Names (without the ``DISTBACKUP_`` prefix) and values for machines."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(Event):
+    """A known disk is mounted and recognised; its cycle begins."""
+
+    MESSAGE_ID: ClassVar[str] = "142d8816fb6a4c3ea3d42b60de0fad8a"
+    severity: ClassVar[int] = 5
+    disk: str
+    uuid: str
+    root: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{self.disk}: recognised at {self.root}, starting"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk, "DISK_UUID": self.uuid}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFinished(Event):
+    """A session came to its end. ``unplug`` tells whether the program unmounted the disk itself."""
+
+    MESSAGE_ID: ClassVar[str] = "3f71c07eb0944c018414667bb53fea66"
+    severity: ClassVar[int] = 5
+    disk: str
+    uuid: str
+    copied_objects: int
+    copied_bytes: int
+    deleted_objects: int
+    deleted_bytes: int
+    verified_objects: int
+    skipped: int
+    unplaced_objects: int
+    unplaced_bytes: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        done = []
+        if self.copied_objects:
+            done.append(f"copied {say_count(self.copied_objects, 'object')} ({say_size(self.copied_bytes)})")
+        if self.deleted_objects:
+            done.append(f"deleted {say_count(self.deleted_objects, 'object')} ({say_size(self.deleted_bytes)})")
+        if self.verified_objects:
+            done.append(f"checked {say_count(self.verified_objects, 'object')}")
+        text = f"{self.disk}: {', '.join(done) or 'nothing to do'} in {say_duration(self.seconds)}"
+        if self.skipped:
+            text += f"; {say_count(self.skipped, 'file')} skipped, to be tried again"
+        if self.unplaced_objects:
+            text += f"; no room here for {say_count(self.unplaced_objects, 'object')} ({say_size(self.unplaced_bytes)})"
+        return text
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {
+            "DISK": self.disk,
+            "DISK_UUID": self.uuid,
+            "COPIED_OBJECTS": str(self.copied_objects),
+            "COPIED_BYTES": str(self.copied_bytes),
+            "DELETED_OBJECTS": str(self.deleted_objects),
+            "DELETED_BYTES": str(self.deleted_bytes),
+            "VERIFIED_OBJECTS": str(self.verified_objects),
+            "SKIPPED": str(self.skipped),
+            "SECONDS": f"{self.seconds:.1f}",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed(Event):
+    """Disk trouble ended a session early. What was recorded before stays true."""
+
+    MESSAGE_ID: ClassVar[str] = "5fc474e6178942d4bd90d27a220b1659"
+    severity: ClassVar[int] = 3
+    disk: str
+    uuid: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{self.disk}: stopped: {self.reason}"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk, "DISK_UUID": self.uuid}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInterrupted(Event):
+    """Somebody asked to stop, or the program is shut down."""
+
+    MESSAGE_ID: ClassVar[str] = "5fe8c807ad4842ddb34a2d7a1200aa4b"
+    severity: ClassVar[int] = 5
+    disk: str
+    uuid: str
+    copied_objects: int
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return (
+            f"{self.disk}: interrupted after {say_count(self.copied_objects, 'object')}; "
+            "what was copied is recorded, the next plug goes on there"
+        )
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk, "DISK_UUID": self.uuid}
+
+
+@dataclass(frozen=True, slots=True)
+class MayUnplug(Event):
+    """Everything is on the disk and the disk is unmounted."""
+
+    MESSAGE_ID: ClassVar[str] = "7d01fb47f25549b68f13028325fe0338"
+    severity: ClassVar[int] = 5
+    disk: str
+    uuid: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{self.disk} is done, you may unplug it"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk, "DISK_UUID": self.uuid}
+
+
+@dataclass(frozen=True, slots=True)
+class StillMounted(Event):
+    """The session is over, but somebody else had mounted the disk, so it stays mounted."""
+
+    MESSAGE_ID: ClassVar[str] = "8a18b830245f4ac0a3e590f0b45dabb0"
+    severity: ClassVar[int] = 5
+    disk: str
+    uuid: str
+    root: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{self.disk} is done; it was mounted at {self.root} before, so unmount it there before you unplug it"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk, "DISK_UUID": self.uuid}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRefused(Event):
+    """A plugged disk looks like one of ours but must not be touched."""
+
+    MESSAGE_ID: ClassVar[str] = "721ae61e2a01449f89962468e0b87d61"
+    severity: ClassVar[int] = 4
+    disk: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{self.disk}: not touched: {self.reason}"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStarted(Event):
+    """Sources are being walked."""
+
+    MESSAGE_ID: ClassVar[str] = "eac9f52711704edcb508b4309348e0b5"
+    sources: int
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"scanning {say_count(self.sources, 'source')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFinished(Event):
+    """All sources were walked and what was new or changed is hashed."""
+
+    MESSAGE_ID: ClassVar[str] = "f7195653373844d98d7387df70becd6e"
+    entries: int
+    new: int
+    changed: int
+    gone: int
+    hashed: int
+    hashed_bytes: int
+    skipped: int
+    locked: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        text = (
+            f"scanned {say_count(self.entries, 'entry', 'entries')} in {say_duration(self.seconds)}: "
+            f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone"
+        )
+        if self.hashed:
+            text += f"; hashed {say_count(self.hashed, 'file')} ({say_size(self.hashed_bytes)})"
+        if self.locked:
+            text += f"; {say_count(self.locked, 'folder')} left as known"
+        if self.skipped:
+            text += f"; {say_count(self.skipped, 'file')} skipped, to be tried again"
+        return text
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {
+            "ENTRIES": str(self.entries),
+            "NEW": str(self.new),
+            "CHANGED": str(self.changed),
+            "GONE": str(self.gone),
+            "HASHED": str(self.hashed),
+            "HASHED_BYTES": str(self.hashed_bytes),
+            "SKIPPED": str(self.skipped),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLocked(Event):
+    """A source or folder could not be trusted in this scan; its files stay as they were."""
+
+    MESSAGE_ID: ClassVar[str] = "5e800ba99a1444b5baecbbf493bb13f2"
+    severity: ClassVar[int] = 4
+    path: bytes
+    reason: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{printable(self.path)}: {self.reason}; its files are kept as they were known"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"PATH": printable(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class FileSkipped(Event):
+    """One file was left out this time."""
+
+    MESSAGE_ID: ClassVar[str] = "fe242a5f4eca4ae6b1a24089c2169999"
+    severity: ClassVar[int] = 4
+    path: bytes
+    reason: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return f"{printable(self.path)}: skipped, {self.reason}; it will be tried again"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"PATH": printable(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class Remark(Event):
+    """Something worth knowing that needs no action now."""
+
+    MESSAGE_ID: ClassVar[str] = "0b14ecd1abf142f5867a5e43bf81eb82"
+    severity: ClassVar[int] = 5
+    text: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class BadCopyFound(Event):
+    """A copy on a backup disk does not match its name."""
+
+    MESSAGE_ID: ClassVar[str] = "023970d2732c437c9748c0e614373d4e"
+    severity: ClassVar[int] = 3
+    disk: str
+    uuid: str
+    digest: str
+    path: bytes
+    what: str
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        name = f" ({printable(self.path)})" if self.path else ""
+        return f"{self.disk}: bad copy of {self.digest[:16]}{name}: {self.what}; it is struck from the catalogue"
+
+    @property
+    def fields(self) -> dict[str, str]:  # noqa: D102
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECT": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimited(Event):
+    """Not every folder can be watched."""
+
+    MESSAGE_ID: ClassVar[str] = "bb22248754e04ecc9e485f59fe8213c7"
+    severity: ClassVar[int] = 4
+    watched: int
+    folders: int
+
+    @property
+    def sentence(self) -> str:  # noqa: D102
+        return (
+            f"only {self.watched:,} of {self.folders:,} folders are watched for changes, the scheduled scan covers the rest; "
+            "raise fs.inotify.max_user_watches with sysctl to watch all"
+        )

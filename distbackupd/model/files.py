@@ -1,0 +1,138 @@
+"""What the virtual tree holds: entries with the whole of their metadata, and the content they refer to."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+
+class EntryKind(IntEnum):
+    """What an entry of the virtual tree is. The numbers are stored in the catalogue: never renumber."""
+
+    FILE = 0
+    FOLDER = 1
+    SYMBOLIC_LINK = 2
+    FIFO = 3
+    CHARACTER_DEVICE = 4
+    BLOCK_DEVICE = 5
+
+
+class EntryFlag(IntFlag):
+    """What a restore must know of a regular file beyond its metadata. The numbers are stored."""
+
+    NONE = 0
+    LINKED = 1
+    """More than one name: entries with equal device and inode become hard links of each other."""
+    SPARSE = 2
+    """Fewer blocks than its size needs: runs of zeros become holes."""
+
+
+class Attributes(NamedTuple):
+    """Owner, mode, device number and extended attributes: what many entries share, so the catalogue interns it.
+
+    POSIX ACLs (``system.posix_acl_*``) and capabilities (``security.capability``) are extended attributes. ``xattrs``
+    is sorted by name. ``mode`` holds permission bits only (0o7777); ``rdev`` is 0 but for device nodes.
+    """
+
+    mode: int
+    uid: int
+    gid: int
+    rdev: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Entry(NamedTuple):
+    """One entry of a folder as a scan saw it.
+
+    Access times are not kept: reading a file to back it up changes them. ``inode`` is 0 where the file system gives no
+    lasting inode numbers (FAT, exFAT, sshfs): no rename or hard link is looked for there. ``priority`` and ``maxcopies``
+    (0: no limit) and ``digest`` (from a ``.meta-inf`` side file, or None) are what rules and side files say of it.
+    """
+
+    name: bytes
+    kind: EntryKind
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+    flags: EntryFlag
+    attributes: Attributes
+    target: bytes
+    priority: int
+    maxcopies: int
+    digest: bytes | None
+
+
+class KnownEntry(NamedTuple):
+    """The current version of an entry as the catalogue knows it, for comparison with a scan.
+
+    ``attributes`` is the id of interned :class:`Attributes`; ``object_id`` is None for all but non-empty regular files.
+    """
+
+    row: int
+    name: bytes
+    kind: int
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+    flags: int
+    attributes: int
+    target: bytes
+    priority: int
+    maxcopies: int
+    object_id: int | None
+
+
+class WaitingFile(NamedTuple):
+    """A regular file that was seen and whose content is still to be hashed. ``path`` is virtual and absolute."""
+
+    ticket: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+
+
+class HashedFile(NamedTuple):
+    """The result of hashing: the file was, from the first to the last byte read, as ``waiting`` says."""
+
+    ticket: int
+    digest: bytes
+
+
+class SourceFile(NamedTuple):
+    """A living file whose content is an object: where a copy can be made from. ``path`` is virtual."""
+
+    object_id: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class RestoreEntry(NamedTuple):
+    """One entry to bring back. ``digest`` is None for all but non-empty regular files; ``holders`` are disk ids."""
+
+    path: bytes
+    kind: EntryKind
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+    flags: EntryFlag
+    attributes: Attributes
+    target: bytes
+    digest: bytes | None
+    holders: frozenset[int]
+
+
+class ListedFile(NamedTuple):
+    """One line of ``dsb ls``."""
+
+    path: bytes
+    kind: EntryKind
+    size: int
+    mtime_ns: int
+    holders: frozenset[int]
