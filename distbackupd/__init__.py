@@ -12,7 +12,8 @@ The map of the house; lower floors know nothing of higher ones (a test holds eve
 The way of a disk from plug to unplug, with the module that tells each part:
 
     udev rule -> hotplug.monitor (DiskAppeared) -> daemon.inbox -> daemon.loop -> engine.session.run_session:
-        with mounter.mounted(...): identify -> planning.cycle -> engine.execution -> verify a share -> save the catalogue's copy
+        with mounter.mounted(...):
+            identify -> planning.cycle -> engine.execution -> verify a share -> save the catalogue's copy
     -> events (model.events) -> notify (journal, status)
 
 The words, used for the same things everywhere:

@@ -8,7 +8,7 @@ FAT_LARGEST_FILE = 2**32 - 1
 """FAT32 holds no file of 4 GiB or more."""
 
 OBJECT_OVERHEAD = 4096
-"""Bytes counted for each object beside its blocks: inode, folder entry, the tail of extent trees (distbackup counts the same)."""
+"""Bytes counted for each object beside its blocks: inode, folder entry, extents (distbackup counts the same)."""
 
 
 @dataclass(frozen=True, slots=True)
