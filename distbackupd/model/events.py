@@ -86,11 +86,11 @@ class SessionStarted(Event):
     root: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{self.disk}: recognised at {self.root}, starting"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk, "DISK_UUID": self.uuid}
 
 
@@ -113,7 +113,7 @@ class SessionFinished(Event):
     seconds: float
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         done = []
         if self.copied_objects:
             done.append(f"copied {say_count(self.copied_objects, 'object')} ({say_size(self.copied_bytes)})")
@@ -129,7 +129,7 @@ class SessionFinished(Event):
         return text
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {
             "DISK": self.disk,
             "DISK_UUID": self.uuid,
@@ -154,11 +154,11 @@ class SessionFailed(Event):
     reason: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{self.disk}: stopped: {self.reason}"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk, "DISK_UUID": self.uuid}
 
 
@@ -173,14 +173,14 @@ class SessionInterrupted(Event):
     copied_objects: int
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return (
             f"{self.disk}: interrupted after {say_count(self.copied_objects, 'object')}; "
             "what was copied is recorded, the next plug goes on there"
         )
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk, "DISK_UUID": self.uuid}
 
 
@@ -194,11 +194,11 @@ class MayUnplug(Event):
     uuid: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{self.disk} is done, you may unplug it"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk, "DISK_UUID": self.uuid}
 
 
@@ -213,11 +213,11 @@ class StillMounted(Event):
     root: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{self.disk} is done; it was mounted at {self.root} before, so unmount it there before you unplug it"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk, "DISK_UUID": self.uuid}
 
 
@@ -231,11 +231,11 @@ class DiskRefused(Event):
     reason: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{self.disk}: not touched: {self.reason}"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk}
 
 
@@ -247,7 +247,7 @@ class ScanStarted(Event):
     sources: int
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"scanning {say_count(self.sources, 'source')}"
 
 
@@ -267,7 +267,7 @@ class ScanFinished(Event):
     seconds: float
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         text = (
             f"scanned {say_count(self.entries, 'entry', 'entries')} in {say_duration(self.seconds)}: "
             f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone"
@@ -281,7 +281,7 @@ class ScanFinished(Event):
         return text
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {
             "ENTRIES": str(self.entries),
             "NEW": str(self.new),
@@ -303,11 +303,11 @@ class SourceLocked(Event):
     reason: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{printable(self.path)}: {self.reason}; its files are kept as they were known"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"PATH": printable(self.path)}
 
 
@@ -321,11 +321,11 @@ class FileSkipped(Event):
     reason: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return f"{printable(self.path)}: skipped, {self.reason}; it will be tried again"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"PATH": printable(self.path)}
 
 
@@ -338,7 +338,7 @@ class Remark(Event):
     text: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return self.text
 
 
@@ -355,12 +355,12 @@ class BadCopyFound(Event):
     what: str
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         name = f" ({printable(self.path)})" if self.path else ""
         return f"{self.disk}: bad copy of {self.digest[:16]}{name}: {self.what}; it is struck from the catalogue"
 
     @property
-    def fields(self) -> dict[str, str]:  # noqa: D102
+    def fields(self) -> dict[str, str]:
         return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECT": self.digest}
 
 
@@ -374,7 +374,7 @@ class WatchLimited(Event):
     folders: int
 
     @property
-    def sentence(self) -> str:  # noqa: D102
+    def sentence(self) -> str:
         return (
             f"only {self.watched:,} of {self.folders:,} folders are watched for changes, the scheduled scan covers the rest; "
             "raise fs.inotify.max_user_watches with sysctl to watch all"
