@@ -1,0 +1,52 @@
+"""The catalogue as the engine sees it: its tables and what concerns all of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from distbackupd.catalogue.database import FILE_NAME, Database, errors_in_words
+from distbackupd.catalogue.disks import DiskTable
+from distbackupd.catalogue.files import FileTable
+from distbackupd.catalogue.holders import HolderSets
+from distbackupd.catalogue.objects import ObjectTable
+from distbackupd.catalogue.sessions import SessionTable
+from distbackupd.catalogue.sources import SourceTable
+
+
+class Catalogue:
+    """See :class:`distbackupd.engine.ports.Catalogue`. Not to be shared between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        holders = HolderSets(database)
+        self.sources = SourceTable(database)
+        self.files = FileTable(database, holders)
+        self.objects = ObjectTable(database, holders)
+        self.disks = DiskTable(database, self.objects)
+        self.sessions = SessionTable(database)
+
+    def generation(self) -> int:
+        """A number that grows with every recorded change of files, objects or disks."""
+        return int(self._database.execute("SELECT value FROM fact WHERE key = 'generation'").fetchone()[0])
+
+    def write_copy(self, path: bytes) -> None:
+        """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
+        self._database.write_copy(path)
+
+
+@contextlib.contextmanager
+def open_catalogue(folder: Path, read_only: bool = False) -> Iterator[Catalogue]:
+    """The catalogue in ``folder``, made if it is missing (unless ``read_only``), closed at the end.
+
+    Raises:
+        CatalogueTrouble: it cannot be used, at any moment while the context lasts; the sentence says what to do.
+    """
+    path = folder / FILE_NAME
+    with errors_in_words(path):
+        database = Database(path, read_only)
+        try:
+            yield Catalogue(database)
+        finally:
+            database.close()

@@ -1,0 +1,203 @@
+"""Opening the catalogue: versions, transactions, copies, and what to say when it cannot be used.
+
+WAL with ``synchronous=FULL``: a committed transaction survives a power cut. Every write transaction is IMMEDIATE: a
+deferred one that reads and then writes fails at once when another process writes meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from distbackupd.catalogue import schema
+from distbackupd.model.errors import CatalogueTrouble, EngineBusy
+from distbackupd.model.text import printable
+
+FILE_NAME = "distbackup.sqlite"
+_COMMIT_PAGES = 2048
+
+
+class Database:
+    """One open catalogue file. Not to be shared between threads."""
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        """Open ``path``, creating it if it is missing and ``read_only`` is not set, and bring it to this version.
+
+        Raises:
+            CatalogueTrouble: it is broken, foreign, newer, unreadable, or cannot be written; it is left as it was.
+        """
+        self.path = path
+        self.read_only = read_only
+        with errors_in_words(path):
+            self.peewee = _open(path, read_only)
+            self.connection: sqlite3.Connection = self.peewee.connection()
+            _check_version(self.connection, path, read_only)
+            if read_only:
+                self.connection.execute("PRAGMA query_only=1")
+            else:
+                _migrate(self.connection, path)
+                self.connection.executescript(schema.WAITING)
+
+    def close(self) -> None:
+        """Roll back what was not committed and close."""
+        if not self.peewee.is_closed():
+            with contextlib.suppress(sqlite3.Error, peewee.PeeweeException):
+                self.rollback()
+            self.peewee.close()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement on a plain cursor."""
+        return self.connection.execute(sql, parameters)
+
+    def begin(self) -> None:
+        """Start a write transaction unless one is open."""
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make the open transaction, if any, durable."""
+        if self.connection.in_transaction:
+            self.connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget the open transaction, if any."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A durable write transaction; joins one that is open, which then is committed too."""
+        self.begin()
+        try:
+            yield self.connection
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+
+    def bound(self, *models: type[peewee.Model]) -> contextlib.AbstractContextManager[None]:
+        """Use these peewee models on this catalogue while the context lasts."""
+        context: contextlib.AbstractContextManager[None] = self.peewee.bind_ctx(models)
+        return context
+
+    def grow_generation(self) -> None:
+        """Note that files, objects or disks changed; part of the open transaction."""
+        self.connection.execute("UPDATE fact SET value = value + 1 WHERE key = 'generation'")
+
+    def write_copy(self, path: bytes) -> None:
+        """Write a consistent copy of the committed state to ``path``, which opens on a read-only place."""
+        self.commit()
+        target = sqlite3.connect(os.fsdecode(path))
+        try:
+            self.connection.backup(target, pages=_COMMIT_PAGES)
+            # A file in WAL mode cannot be opened where its -wal cannot be made: on a write-protected disk.
+            target.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            target.close()
+
+
+def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
+    if read_only:
+        if not path.exists():
+            raise CatalogueTrouble(f"there is no catalogue at {_said(path)}; run 'dsb source map' to start one")
+        # Without a -wal nobody is writing, and a read-only folder could not hold one.
+        writable = os.access(path.parent, os.W_OK)
+        mode = "mode=ro" if writable or Path(f"{path}-wal").exists() else "immutable=1"
+        target = f"{path.absolute().as_uri()}?{mode}"
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = path.absolute().as_uri()
+    database = peewee.SqliteDatabase(target, uri=True, autoconnect=False, timeout=30)
+    database.connect()
+    connection: sqlite3.Connection = database.connection()
+    connection.isolation_level = None
+    for pragma in ("busy_timeout=30000", "foreign_keys=0", "cache_size=-65536", "mmap_size=268435456"):
+        connection.execute(f"PRAGMA {pragma}")
+    return database
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if empty and version == 0 and not read_only:
+        return
+    if application != schema.APPLICATION_ID:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        if {"file_tree", "nexus"} <= tables:
+            raise CatalogueTrouble(
+                f"{_said(path)} is the database of distbackup, not of distbackupd; it was left as it is: "
+                "choose another folder with -d or DISTBACKUP_PATH"
+            )
+        raise CatalogueTrouble(
+            f"{_said(path)} is no catalogue of distbackupd; it was left as it is: choose another folder with -d"
+        )
+    if version > schema.VERSION:
+        raise CatalogueTrouble(
+            f"{_said(path)} was written by a newer distbackupd (its version is {version}, this program knows "
+            f"{schema.VERSION}); it was left as it is: install the newer program"
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    while version < schema.VERSION:
+        if version:
+            with contextlib.closing(sqlite3.connect(f"{path}.before-version-{version + 1}")) as kept:
+                connection.backup(kept)
+        script = (
+            f"BEGIN IMMEDIATE; {schema.MIGRATIONS[version]} PRAGMA application_id={schema.APPLICATION_ID}; "
+            f"PRAGMA user_version={version + 1}; COMMIT;"
+        )
+        try:
+            connection.executescript(script)
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            current: int = connection.execute("PRAGMA user_version").fetchone()[0]
+            if current <= version:
+                raise
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+@contextlib.contextmanager
+def errors_in_words(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say of the catalogue at ``path`` into one sentence."""
+    try:
+        yield
+    except (sqlite3.Error, peewee.PeeweeException) as error:
+        raise _in_words(str(error), path) from error
+    except PermissionError as error:
+        raise CatalogueTrouble(f"the catalogue's folder {_said(path.parent)} may not be used: {error.strerror}") from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise CatalogueTrouble(f"{_said(path.parent)} is no folder, so no catalogue can lie there") from error
+    except OSError as error:
+        if error.filename is None or os.fsencode(error.filename).startswith(os.fsencode(path.parent)):
+            raise CatalogueTrouble(f"the catalogue {_said(path)} cannot be used: {error.strerror}") from error
+        raise
+
+
+def _in_words(message: str, path: Path) -> CatalogueTrouble | EngineBusy:
+    lowered = message.lower()
+    if "locked" in lowered:
+        return EngineBusy(f"the catalogue {_said(path)} is being written by another program; try again in a moment")
+    if "readonly" in lowered or "read-only" in lowered or "unable to open" in lowered:
+        return CatalogueTrouble(f"the catalogue {_said(path)} cannot be opened for writing; nothing was changed")
+    if "full" in lowered:
+        return CatalogueTrouble(f"there is no room left for the catalogue {_said(path)}; what was committed is safe")
+    return CatalogueTrouble(
+        f"the catalogue {_said(path)} is damaged ({message}); it was left as it is: "
+        "put it aside and copy distbackup.sqlite from the backup disk used last in its place"
+    )
+
+
+def _said(path: Path) -> str:
+    return printable(os.fsencode(path))

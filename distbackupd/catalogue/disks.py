@@ -1,0 +1,116 @@
+"""Enrolled disks."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import peewee
+
+from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.objects import ObjectTable
+from distbackupd.catalogue.tables import DiskRow
+from distbackupd.model.disks import OBJECT_OVERHEAD, BackupDisk
+from distbackupd.model.errors import UsageError
+from distbackupd.model.text import say_count
+
+_COLUMNS = tuple(item.name for item in fields(BackupDisk))
+
+
+class DiskTable:
+    """See :class:`distbackupd.engine.ports.DiskTable`."""
+
+    def __init__(self, database: Database, objects: ObjectTable) -> None:
+        self._database = database
+        self._objects = objects
+
+    def all(self) -> list[BackupDisk]:
+        """Every enrolled disk, by name."""
+        with self._database.bound(DiskRow):
+            return [_disk(row) for row in DiskRow.select().order_by(DiskRow.name).dicts()]
+
+    def find(self, name_or_uuid: str) -> BackupDisk | None:
+        """The disk of this name, or of this UUID in any usual spelling."""
+        try:
+            canonical = str(uuid.UUID(name_or_uuid))
+        except ValueError:
+            canonical = ""
+        with self._database.bound(DiskRow):
+            row = (
+                DiskRow.select()
+                .where((DiskRow.name == name_or_uuid) | (DiskRow.uuid == canonical))
+                .order_by(DiskRow.name != name_or_uuid)
+                .dicts()
+                .first()
+            )
+        return None if row is None else _disk(row)
+
+    def add(self, disk: BackupDisk) -> BackupDisk:
+        """Enrol (``disk.id`` is ignored); raises UsageError if the name or UUID is taken."""
+        values = {key: value for key, value in asdict(disk).items() if key != "id"}
+        with self._database.transaction(), self._database.bound(DiskRow):
+            try:
+                DiskRow.insert(**values).execute()
+            except peewee.IntegrityError as error:
+                raise UsageError(f"there is a disk '{disk.name}' already; choose another name") from error
+            self._database.grow_generation()
+        added = self.find(disk.uuid)
+        assert added is not None
+        return added
+
+    def update(self, disk: BackupDisk) -> None:
+        """Store all fields of a known disk; raises UsageError if the name is taken."""
+        values = {key: value for key, value in asdict(disk).items() if key != "id"}
+        with self._database.transaction(), self._database.bound(DiskRow):
+            try:
+                DiskRow.update(**values).where(DiskRow.id == disk.id).execute()
+            except peewee.IntegrityError as error:
+                raise UsageError(f"there is a disk '{disk.name}' already; choose another name") from error
+
+    def delete(self, disk: BackupDisk) -> None:
+        """Forget a disk that holds nothing; raises UsageError if it holds something."""
+        count, _ = self.used(disk.id)
+        if count:
+            raise UsageError(
+                f"disk '{disk.name}' holds {say_count(count, 'object')}; "
+                f"if it is lost, say 'dsb disk drop {disk.name}' first"
+            )
+        with self._database.transaction() as connection:
+            for table, column in (("removal", "disk"), ("verified_folder", "disk"), ("disk", "id")):
+                connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (disk.id,))
+            self._database.grow_generation()
+
+    def drop(self, disk: int) -> int:
+        """The disk holds nothing any more (it failed); how many objects it held."""
+        with self._database.transaction() as connection:
+            count = self._objects.drop_disk(disk)
+            connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
+            connection.execute("DELETE FROM verified_folder WHERE disk = ?", (disk,))
+            self._database.grow_generation()
+        return count
+
+    def used(self, disk: int) -> tuple[int, int]:
+        """How many objects the disk holds, and their footprint in bytes."""
+        count, _, footprint = self._objects.used(disk, OBJECT_OVERHEAD)
+        return count, footprint
+
+    def verified_at(self, disk: int) -> dict[int, int]:
+        """When each folder (0 to 4095) was last verified whole, unix seconds."""
+        return dict(self._database.execute("SELECT folder, verified_at FROM verified_folder WHERE disk = ?", (disk,)))
+
+    def record_verified(self, disk: int, folders: Sequence[int], now: int) -> None:
+        """These folders were verified whole."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO verified_folder (disk, folder, verified_at) VALUES (?, ?, ?)",
+                [(disk, folder, now) for folder in folders],
+            )
+
+
+def _disk(row: dict[str, Any]) -> BackupDisk:
+    values = {column: row[column] for column in _COLUMNS}
+    for column in ("relative_path", "last_path"):
+        values[column] = bytes(values[column])
+    return BackupDisk(**{**values, "clean": bool(values["clean"])})

@@ -1,0 +1,328 @@
+"""Versions of files, and the queue of what waits to be hashed.
+
+A row of ``file`` is only ever a whole truth: a regular file becomes a current version when its content is hashed, and
+until then its former version stays current. So a source that cannot be read keeps its last good copy alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.encoding import decode_xattrs, encode_xattrs
+from distbackupd.catalogue.holders import HolderSets
+from distbackupd.engine.ports import FolderChanges
+from distbackupd.model.files import (
+    Attributes,
+    Entry,
+    EntryFlag,
+    EntryKind,
+    HashedFile,
+    KnownEntry,
+    ListedFile,
+    RestoreEntry,
+    SourceFile,
+    WaitingFile,
+)
+
+_CACHED_ATTRIBUTES = 100_000
+_KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object"
+_STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies"
+
+
+class FileTable:
+    """See :class:`distbackupd.engine.ports.FileTable`."""
+
+    def __init__(self, database: Database, holders: HolderSets) -> None:
+        self._database = database
+        self._holders = holders
+        self._attributes: dict[Attributes, int] = {}
+
+    def folder(self, path: bytes) -> list[KnownEntry]:
+        """Current entries of the virtual folder, by name."""
+        rows = self._database.execute(
+            f"SELECT {_KNOWN} FROM file WHERE folder = (SELECT id FROM folder WHERE path = ?) AND gone = 0 ORDER BY name",
+            (path,),
+        )
+        return [KnownEntry._make(row) for row in rows]
+
+    def attributes_id(self, entry: Entry) -> int:
+        """The id under which the entry's attributes are interned."""
+        attributes = entry.attributes
+        known = self._attributes.get(attributes)
+        if known is not None:
+            return known
+        if len(self._attributes) >= _CACHED_ATTRIBUTES:
+            self._attributes.clear()
+        values = (*attributes[:4], encode_xattrs(attributes.xattrs))
+        select = "SELECT id FROM attributes WHERE mode = ? AND uid = ? AND gid = ? AND rdev = ? AND xattrs = ?"
+        row = self._database.execute(select, values).fetchone()
+        if row is None:
+            self._database.begin()
+            row = self._database.execute(
+                "INSERT INTO attributes (mode, uid, gid, rdev, xattrs) VALUES (?, ?, ?, ?, ?) RETURNING id", values
+            ).fetchone()
+        self._attributes[attributes] = row[0]
+        return int(row[0])
+
+    def find_renamed(self, entry: Entry) -> int | None:
+        """The object of a current file with the same device, inode, size and mtime, None where there is none."""
+        row = self._database.execute(
+            "SELECT object FROM file WHERE inode = ? AND device = ? AND size = ? AND mtime_ns = ? "
+            "AND gone = 0 AND object IS NOT NULL AND inode <> 0 LIMIT 1",
+            (entry.inode, entry.device, entry.size, entry.mtime_ns),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def ensure_object(self, digest: bytes, size: int) -> int:
+        """The id of the object, made if it is new."""
+        row = self._database.execute("SELECT id FROM object WHERE hash = ?", (digest,)).fetchone()
+        if row is None:
+            self._database.begin()
+            row = self._database.execute(
+                "INSERT INTO object (hash, size) VALUES (?, ?) RETURNING id", (digest, size)
+            ).fetchone()
+        return int(row[0])
+
+    def record_folder(self, path: bytes, changes: FolderChanges, now: int) -> None:
+        """Record one folder's changes; not yet committed."""
+        self._database.begin()
+        folder = self._folder_id(path)
+        closed = [*changes.gone, *(row for row, _, _ in changes.changed)]
+        if closed:
+            self._close(closed, now)
+        opened = [*changes.added, *((entry, content) for _, entry, content in changes.changed)]
+        if opened:
+            self._open((folder, *self._values(entry), content, now) for entry, content in opened)
+        if changes.touched:
+            self._database.connection.executemany(
+                "UPDATE file SET device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ? WHERE id = ?",
+                [(e.device, e.inode, e.flags, e.priority, e.maxcopies, row) for row, e in changes.touched],
+            )
+            self._touch(row for row, _ in changes.touched)
+        if changes.waiting:
+            self._database.connection.executemany(
+                f"INSERT INTO waiting (folder, replaces, {_STORED}) VALUES (?, ?, {', '.join('?' * 11)})",
+                [(folder, row, *self._values(entry)) for entry, row in changes.waiting],
+            )
+
+    def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
+        """Mark everything below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
+        self._database.begin()
+        condition, parameters = _below("path", path)
+        for kept in keep:
+            spared, more = _below("path", kept)
+            condition += f" AND NOT ({spared})"
+            parameters += more
+        folders = f"SELECT id FROM folder WHERE {condition}"
+        rows = self._database.execute(f"SELECT id FROM file WHERE gone = 0 AND folder IN ({folders})", parameters).fetchall()
+        self._close([row[0] for row in rows], now)
+        return len(rows)
+
+    def start_scan(self) -> None:
+        """Empty the queue of files that wait to be hashed."""
+        self._database.execute("DELETE FROM waiting")
+
+    def waiting_total(self) -> tuple[int, int]:
+        """How many files wait, and their bytes; names of one inode count once."""
+        row = self._database.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT size FROM waiting WHERE inode = 0 "
+            "UNION ALL SELECT max(size) FROM waiting WHERE inode <> 0 GROUP BY device, inode)"
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def waiting(self) -> Iterator[WaitingFile]:
+        """Files to hash, by device and inode; of the names of one inode the first."""
+        rows = self._database.execute(
+            "SELECT ticket, path, name, size, mtime_ns, device, inode FROM waiting JOIN folder ON folder.id = folder "
+            "ORDER BY device, inode, ticket"
+        )
+        last = None
+        for ticket, folder, name, size, mtime_ns, device, inode in rows:
+            identity = (device, inode, size, mtime_ns)
+            if inode and identity == last:
+                continue
+            last = identity
+            yield WaitingFile(ticket, _join(folder, name), size, mtime_ns, device, inode)
+
+    def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
+        """Turn waiting files (and their other names) into current versions, durably."""
+        with self._database.transaction() as connection:
+            for ticket, digest in hashed:
+                rows = connection.execute(
+                    f"SELECT other.folder, other.replaces, {', '.join('other.' + c for c in _STORED.split(', '))} "
+                    "FROM waiting AS one JOIN waiting AS other ON other.ticket = one.ticket OR (one.inode <> 0 AND "
+                    "other.device = one.device AND other.inode = one.inode AND other.size = one.size "
+                    "AND other.mtime_ns = one.mtime_ns) WHERE one.ticket = ?",
+                    (ticket,),
+                ).fetchall()
+                content = self.ensure_object(digest, rows[0][4])
+                self._close([row[1] for row in rows if row[1] is not None], now)
+                self._open((row[0], *row[2:], content, now) for row in rows)
+            self._database.grow_generation()
+
+    def finish_scan(self, now: int) -> None:
+        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                """
+                UPDATE object SET (priority, maxcopies, orphaned_at) = (
+                    SELECT coalesce(max(file.priority), object.priority),
+                           CASE WHEN min(file.maxcopies) = 0 THEN 0 ELSE coalesce(max(file.maxcopies), 0) END,
+                           CASE WHEN count(*) THEN 0 WHEN object.orphaned_at THEN object.orphaned_at ELSE ? END
+                    FROM file WHERE file.object = object.id AND file.gone = 0)
+                WHERE id IN (SELECT id FROM touched_object)
+                """,
+                (now,),
+            )
+            if connection.execute("DELETE FROM touched_object").rowcount:
+                self._database.grow_generation()
+
+    def commit(self) -> None:
+        """Make what was recorded durable."""
+        if self._database.connection.in_transaction:
+            self._database.grow_generation()
+        self._database.commit()
+
+    def rollback(self) -> None:
+        """Forget what was recorded since the last commit."""
+        self._database.rollback()
+
+    def count(self) -> tuple[int, int]:
+        """Current entries, and bytes of current regular files."""
+        row = self._database.execute("SELECT count(*), coalesce(sum(size), 0) FROM file WHERE gone = 0").fetchone()
+        return int(row[0]), int(row[1])
+
+    def has_entries_below(self, path: bytes) -> bool:
+        """Whether any current entry is known below the virtual folder."""
+        condition, parameters = _below("path", path)
+        row = self._database.execute(
+            f"SELECT 1 FROM folder JOIN file ON file.folder = folder.id AND file.gone = 0 WHERE {condition} LIMIT 1",
+            parameters,
+        ).fetchone()
+        return row is not None
+
+    def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
+        """Living files whose content is one of the objects, ordered by path."""
+        rows = self._database.execute(
+            "SELECT object, path, name, size, mtime_ns, inode FROM file JOIN folder ON folder.id = file.folder "
+            f"WHERE gone = 0 AND object IN ({', '.join('?' * len(objects))}) ORDER BY path, name",
+            objects,
+        )
+        return [SourceFile(row[0], _join(row[1], row[2]), *row[3:]) for row in rows]
+
+    def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
+        """Every entry below (and at) the virtual path, folders before what they hold."""
+        condition, parameters = self._below_or_at(prefix)
+        current = "gone = 0" if at is None else "seen <= ? AND (gone = 0 OR gone > ?)"
+        moment = () if at is None else (at, at)
+        rows = self._database.execute(
+            "SELECT path, name, kind, file.size, mtime_ns, device, inode, flags, attributes.mode, uid, gid, rdev, xattrs, "
+            "target, hash, holders FROM folder CROSS JOIN file ON file.folder = folder.id "
+            "JOIN attributes ON attributes.id = file.attributes LEFT JOIN object ON object.id = file.object "
+            f"WHERE ({condition}) AND {current} ORDER BY path, name",
+            (*parameters, *moment),
+        )
+        sets = self._holders.all()
+        for row in rows:
+            yield RestoreEntry(
+                path=_join(row[0], row[1]),
+                kind=EntryKind(row[2]),
+                size=row[3],
+                mtime_ns=row[4],
+                device=row[5],
+                inode=row[6],
+                flags=EntryFlag(row[7]),
+                attributes=Attributes(row[8], row[9], row[10], row[11], decode_xattrs(row[12])),
+                target=row[13],
+                digest=row[14],
+                holders=frozenset() if row[15] is None else sets[row[15]],
+            )
+
+    def listing(self, prefix: bytes) -> Iterator[ListedFile]:
+        """Current entries below (and at) the virtual path, by folder and name."""
+        condition, parameters = self._below_or_at(prefix)
+        rows = self._database.execute(
+            "SELECT path, name, kind, file.size, mtime_ns, holders FROM folder CROSS JOIN file ON file.folder = folder.id "
+            f"LEFT JOIN object ON object.id = file.object WHERE ({condition}) AND gone = 0 ORDER BY path, name",
+            parameters,
+        )
+        sets = self._holders.all()
+        for folder, name, kind, size, mtime_ns, holders in rows:
+            held = frozenset() if holders is None else sets[holders]
+            yield ListedFile(_join(folder, name), EntryKind(kind), size, mtime_ns, held)
+
+    def path_of_object(self, object_id: int) -> bytes:
+        """One virtual path that has or had this content; empty where none is known."""
+        row = self._database.execute(
+            "SELECT path, name FROM file JOIN folder ON folder.id = file.folder WHERE object = ? ORDER BY gone LIMIT 1",
+            (object_id,),
+        ).fetchone()
+        return b"" if row is None else _join(row[0], row[1])
+
+    def _folder_id(self, path: bytes) -> int:
+        row = self._database.execute("SELECT id FROM folder WHERE path = ?", (path,)).fetchone()
+        if row is None:
+            row = self._database.execute("INSERT INTO folder (path) VALUES (?) RETURNING id", (path,)).fetchone()
+        return int(row[0])
+
+    def _values(self, entry: Entry) -> tuple[Any, ...]:
+        return (
+            entry.name,
+            int(entry.kind),
+            entry.size,
+            entry.mtime_ns,
+            entry.device,
+            entry.inode,
+            int(entry.flags),
+            self.attributes_id(entry),
+            entry.target,
+            entry.priority,
+            entry.maxcopies,
+        )
+
+    def _open(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Insert current versions. What they refer to lives from now on, whatever the rest of the scan brings."""
+        inserted = list(rows)
+        connection = self._database.connection
+        connection.executemany(
+            f"INSERT INTO file (folder, {_STORED}, object, seen) VALUES (?, {', '.join('?' * 11)}, ?, ?)", inserted
+        )
+        contents = {(row[-2],) for row in inserted if row[-2] is not None}
+        if contents:
+            connection.executemany("UPDATE object SET orphaned_at = 0 WHERE id = ? AND orphaned_at <> 0", contents)
+            connection.executemany("INSERT OR IGNORE INTO touched_object (id) VALUES (?)", contents)
+
+    def _close(self, rows: Iterable[int], now: int) -> None:
+        """End versions. Whether their objects are orphans is counted when a whole scan ends: they may be renamed."""
+        closed = [(row,) for row in rows]
+        self._touch(row for (row,) in closed)
+        self._database.connection.executemany(f"UPDATE file SET gone = {int(now)} WHERE id = ? AND gone = 0", closed)
+
+    def _touch(self, rows: Iterable[int]) -> None:
+        self._database.connection.executemany(
+            "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE id = ? AND object IS NOT NULL",
+            [(row,) for row in rows],
+        )
+
+    def _below_or_at(self, path: bytes) -> tuple[str, list[Any]]:
+        condition, parameters = _below("path", path)
+        if path == b"/":
+            return condition, parameters
+        folder, _, name = path.rpartition(b"/")
+        return f"{condition} OR (path = ? AND name = ?)", [*parameters, folder or b"/", name]
+
+
+def _below(column: str, path: bytes) -> tuple[str, list[Any]]:
+    """The condition that a folder's path is ``path`` or lies below it. '0' is the byte behind '/'."""
+    if path == b"/":
+        return f"{column} >= ?", [b"/"]
+    return f"({column} = ? OR ({column} >= ? AND {column} < ?))", [path, path + b"/", path + b"0"]
+
+
+def _join(folder: bytes, name: bytes) -> bytes:
+    """The path of an entry; the root itself has an empty name."""
+    if not name:
+        return folder
+    return folder + name if folder == b"/" else folder + b"/" + name

@@ -1,0 +1,172 @@
+"""Objects and who holds them.
+
+What a disk holds is recorded only in transactions that are durable when the call returns, so that the catalogue never
+says more than the disks hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.holders import NOBODY, HolderSets
+from distbackupd.model.plans import ObjectFacts
+
+_CHUNK = 500
+T = TypeVar("T")
+
+
+class ObjectTable:
+    """See :class:`distbackupd.engine.ports.ObjectTable`."""
+
+    def __init__(self, database: Database, holders: HolderSets) -> None:
+        self._database = database
+        self._holders = holders
+
+    def holder_sets(self) -> dict[int, frozenset[int]]:
+        """Interned sets of disks by id."""
+        return dict(self._holders.all())
+
+    def facts(self) -> Iterator[ObjectFacts]:
+        """Every object that lives or is held, as the planner sees it."""
+        rows = self._database.execute(
+            "SELECT id, size, holders, priority, maxcopies, orphaned_at FROM object WHERE holders <> ? OR orphaned_at = 0",
+            (NOBODY,),
+        )
+        return map(ObjectFacts._make, rows)
+
+    def digests(self, objects: Sequence[int]) -> dict[int, tuple[bytes, int]]:
+        """Digest and size by id."""
+        found = {}
+        for chunk in _chunks(objects):
+            rows = self._database.execute(f"SELECT id, hash, size FROM object WHERE id IN ({_marks(chunk)})", chunk)
+            found.update({row[0]: (row[1], row[2]) for row in rows})
+        return found
+
+    def held_by(self, disk: int, after: bytes = b"", limit: int = 0) -> list[tuple[int, bytes, int]]:
+        """Id, digest and size of what the disk holds, by digest, behind ``after``; ``limit`` 0: all."""
+        sets = self._holders.with_disk(disk)
+        return self._database.execute(
+            f"SELECT id, hash, size FROM object WHERE hash > ? AND holders IN ({_marks(sets)}) ORDER BY hash LIMIT ?",
+            (after, *sets, limit or -1),
+        ).fetchall()
+
+    def record_copies(self, disk: int, objects: Sequence[int]) -> None:
+        """The disk holds these now. Durable when it returns."""
+        with self._database.transaction():
+            self._change(objects, lambda holders: self._holders.added(holders, disk))
+
+    def record_removals(self, disk: int, objects: Sequence[int]) -> None:
+        """The disk does not hold these any more, and their files are still to be removed. Durable when it returns."""
+        with self._database.transaction() as connection:
+            self._change(objects, lambda holders: self._holders.removed(holders, disk))
+            connection.executemany(
+                "INSERT OR IGNORE INTO removal (disk, hash) SELECT ?, hash FROM object WHERE id = ?",
+                [(disk, identifier) for identifier in objects],
+            )
+
+    def strike(self, disk: int, object_id: int) -> None:
+        """The disk's copy of the object is bad or missing; no file is to be removed. Durable when it returns."""
+        with self._database.transaction():
+            self._change([object_id], lambda holders: self._holders.removed(holders, disk))
+
+    def pending_removals(self, disk: int) -> list[bytes]:
+        """Digests whose files a crash may have left on the disk after :meth:`record_removals`."""
+        return [row[0] for row in self._database.execute("SELECT hash FROM removal WHERE disk = ?", (disk,))]
+
+    def removals_done(self, disk: int) -> None:
+        """All pending removals are carried out."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
+
+    def replace_holdings(self, disk: int, found: Iterable[tuple[bytes, int]], now: int) -> tuple[int, int]:
+        """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost."""
+        with self._database.transaction() as connection:
+            connection.execute("CREATE TEMP TABLE found (hash BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID")
+            try:
+                connection.executemany("INSERT OR REPLACE INTO found VALUES (?, ?)", found)
+                connection.execute(
+                    "INSERT OR IGNORE INTO object (hash, size, orphaned_at) SELECT hash, size, ? FROM found", (now,)
+                )
+                sets = self._holders.with_disk(disk)
+                lost = connection.execute(
+                    f"SELECT id FROM object WHERE holders IN ({_marks(sets)}) "
+                    "AND NOT EXISTS (SELECT 1 FROM found WHERE found.hash = object.hash AND found.size = object.size)",
+                    sets,
+                ).fetchall()
+                gained = connection.execute(
+                    "SELECT id FROM object JOIN found ON found.hash = object.hash AND found.size = object.size "
+                    f"WHERE holders NOT IN ({_marks(sets)})",
+                    sets,
+                ).fetchall()
+            finally:
+                connection.execute("DROP TABLE found")
+            self._change([row[0] for row in lost], lambda holders: self._holders.removed(holders, disk))
+            self._change([row[0] for row in gained], lambda holders: self._holders.added(holders, disk))
+            connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
+        return len(gained), len(lost)
+
+    def drop_disk(self, disk: int) -> int:
+        """The disk holds nothing any more; how many objects it held. Joins the open transaction."""
+        count = 0
+        for identifier in self._holders.with_disk(disk):
+            remaining = self._holders.removed(identifier, disk)
+            cursor = self._database.execute("UPDATE object SET holders = ? WHERE holders = ?", (remaining, identifier))
+            count += cursor.rowcount
+        return count
+
+    def known_sizes(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Sizes of those digests that are living objects."""
+        found = {}
+        for chunk in _chunks(digests):
+            rows = self._database.execute(
+                f"SELECT hash, size FROM object WHERE orphaned_at = 0 AND hash IN ({_marks(chunk)})", chunk
+            )
+            found.update({row[0]: row[1] for row in rows})
+        return found
+
+    def identifiers(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """Ids of those digests that the catalogue knows."""
+        found = {}
+        for chunk in _chunks(digests):
+            rows = self._database.execute(f"SELECT hash, id FROM object WHERE hash IN ({_marks(chunk)})", chunk)
+            found.update({row[0]: row[1] for row in rows})
+        return found
+
+    def by_holders(self) -> list[tuple[int, int, int, int]]:
+        """(holder set id, living objects, their bytes, bytes of those that are at their maxcopies)."""
+        return self._database.execute(
+            "SELECT holders, count(*), sum(size), sum(CASE WHEN maxcopies > 0 AND maxcopies <= "
+            "(SELECT CASE WHEN members = '' THEN 0 ELSE 1 + length(members) - length(replace(members, ' ', '')) END "
+            "FROM holder_set WHERE id = holders) THEN size ELSE 0 END) FROM object WHERE orphaned_at = 0 GROUP BY holders"
+        ).fetchall()
+
+    def used(self, disk: int, overhead: int) -> tuple[int, int, int]:
+        """How many objects the disk holds, their bytes, and their footprint in 4 KiB blocks and ``overhead`` each."""
+        sets = self._holders.with_disk(disk)
+        row = self._database.execute(
+            f"SELECT count(*), coalesce(sum(size), 0), coalesce(sum((size + 4095) & ~4095), 0) + count(*) * ? "
+            f"FROM object WHERE holders IN ({_marks(sets)})",
+            (overhead, *sets),
+        ).fetchone()
+        return int(row[0]), int(row[1]), int(row[2])
+
+    def _change(self, objects: Sequence[int], change: Callable[[int], int]) -> None:
+        """Give each object the holders that ``change`` makes of its present ones."""
+        if not objects:
+            return
+        updates: list[tuple[int, int]] = []
+        for chunk in _chunks(objects):
+            rows = self._database.execute(f"SELECT id, holders FROM object WHERE id IN ({_marks(chunk)})", chunk).fetchall()
+            updates.extend((change(holders), identifier) for identifier, holders in rows)
+        self._database.connection.executemany("UPDATE object SET holders = ? WHERE id = ?", updates)
+        self._database.grow_generation()
+
+
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

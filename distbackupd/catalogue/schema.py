@@ -1,0 +1,159 @@
+"""The tables, as numbered migrations. A catalogue's version is its ``PRAGMA user_version``.
+
+About 230 bytes a file at ten million files, indexes included: folders' paths are stored once, owners, modes and
+extended attributes once for all that share them. ``gone`` 0 marks the current version of a path.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x64736264
+"""``dsbd``: tells our catalogue from distbackup's database, which has the same file name."""
+
+FIRST = """
+CREATE TABLE source (
+    virtual_path BLOB PRIMARY KEY,
+    real_path BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE folder_setting (
+    virtual_path BLOB PRIMARY KEY,
+    settings TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE folder (
+    id INTEGER PRIMARY KEY,
+    path BLOB NOT NULL UNIQUE            -- virtual, absolute; '/' is the root
+) STRICT;
+
+CREATE TABLE attributes (
+    id INTEGER PRIMARY KEY,
+    mode INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    rdev INTEGER NOT NULL,
+    xattrs BLOB NOT NULL,                -- see catalogue.encoding
+    UNIQUE (mode, uid, gid, rdev, xattrs)
+) STRICT;
+
+CREATE TABLE holder_set (
+    id INTEGER PRIMARY KEY,
+    members TEXT NOT NULL UNIQUE         -- disk ids, ascending, joined by blanks; '' (id 1) is nobody
+) STRICT;
+
+CREATE TABLE object (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,           -- SHA-256
+    size INTEGER NOT NULL,
+    holders INTEGER NOT NULL DEFAULT 1 REFERENCES holder_set(id),
+    priority INTEGER NOT NULL DEFAULT 1, -- the highest of its living files
+    maxcopies INTEGER NOT NULL DEFAULT 0,-- the highest of its living files; 0: no limit
+    orphaned_at INTEGER NOT NULL DEFAULT 0 -- unix seconds since when no living file refers to it; 0: it lives
+) STRICT;
+
+CREATE TABLE file (
+    id INTEGER PRIMARY KEY,
+    folder INTEGER NOT NULL REFERENCES folder(id),
+    name BLOB NOT NULL,                  -- empty only for a source mapped to '/'
+    kind INTEGER NOT NULL,               -- model.files.EntryKind
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,              -- 0: the file system has no lasting inode numbers
+    flags INTEGER NOT NULL,              -- model.files.EntryFlag
+    attributes INTEGER NOT NULL REFERENCES attributes(id),
+    target BLOB NOT NULL,                -- of a symbolic link
+    priority INTEGER NOT NULL,
+    maxcopies INTEGER NOT NULL,
+    object INTEGER REFERENCES object(id),-- NULL for all but non-empty regular files
+    seen INTEGER NOT NULL,               -- unix seconds
+    gone INTEGER NOT NULL DEFAULT 0      -- unix seconds; 0: current
+) STRICT;
+CREATE UNIQUE INDEX file_current ON file(folder, name) WHERE gone = 0;
+CREATE INDEX file_past ON file(folder, name) WHERE gone <> 0;
+CREATE INDEX file_object ON file(object) WHERE object IS NOT NULL;
+CREATE INDEX file_inode ON file(inode, device) WHERE gone = 0 AND object IS NOT NULL AND inode <> 0;
+
+CREATE TABLE touched_object (
+    id INTEGER PRIMARY KEY               -- lost a living file; recounted when a whole scan ends
+) STRICT;
+
+CREATE TABLE disk (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL UNIQUE,
+    capacity INTEGER NOT NULL,
+    relative_path BLOB NOT NULL,
+    filesystem_uuid TEXT,
+    filesystem_type TEXT,
+    last_path BLOB NOT NULL,
+    added_at INTEGER NOT NULL,
+    last_session_at INTEGER,
+    catalogue_generation INTEGER NOT NULL DEFAULT -1,
+    clean INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE TABLE removal (
+    disk INTEGER NOT NULL REFERENCES disk(id),
+    hash BLOB NOT NULL,                  -- struck from the holders, its file still to be removed
+    PRIMARY KEY (disk, hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE verified_folder (
+    disk INTEGER NOT NULL REFERENCES disk(id),
+    folder INTEGER NOT NULL,             -- the first three hexadecimal digits of a hash, 0 to 4095
+    verified_at INTEGER NOT NULL,
+    PRIMARY KEY (disk, folder)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY,
+    disk_name TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    ended INTEGER,
+    outcome TEXT NOT NULL DEFAULT 'running',
+    copied_objects INTEGER NOT NULL DEFAULT 0,
+    copied_bytes INTEGER NOT NULL DEFAULT 0,
+    deleted_objects INTEGER NOT NULL DEFAULT 0,
+    deleted_bytes INTEGER NOT NULL DEFAULT 0,
+    sentence TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE fact (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO holder_set (id, members) VALUES (1, '');
+INSERT INTO folder (id, path) VALUES (1, CAST('/' AS BLOB));
+INSERT INTO fact (key, value) VALUES ('generation', '0');
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST,)
+"""Migration ``n`` (from 1) brings version ``n - 1`` to version ``n``. Only ever append."""
+
+VERSION = len(MIGRATIONS)
+
+NOBODY = 1
+"""Id of the empty holder set."""
+
+WAITING = """
+CREATE TEMP TABLE IF NOT EXISTS waiting (
+    ticket INTEGER PRIMARY KEY,
+    folder INTEGER NOT NULL,
+    replaces INTEGER,
+    name BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    flags INTEGER NOT NULL,
+    attributes INTEGER NOT NULL,
+    target BLOB NOT NULL,
+    priority INTEGER NOT NULL,
+    maxcopies INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS temp.waiting_order ON waiting(device, inode, ticket);
+"""
+"""What a scan saw and did not hash yet. Temporary: after a crash the next scan finds the same files again, for none of
+them has a current version with its size and time."""
