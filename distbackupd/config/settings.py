@@ -1,0 +1,140 @@
+"""The settings of ``distbackupd.toml``: checked once, when they are read; whoever holds a :class:`Settings` may trust it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distbackupd.config.quantities import parse_duration, parse_share, parse_time_of_day
+from distbackupd.model.errors import UsageError
+from distbackupd.model.text import printable
+
+DEFAULT_FILE = Path("/etc/distbackupd/distbackupd.toml")
+"""Read when no other file is named; it need not exist."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set. Texts stay as they were written; the properties give them as plain numbers.
+
+    Raises:
+        ValueError: a value means nothing; the sentence names the key and what is wrong.
+    """
+
+    keep_deleted: str = "30d"
+    """How long the last copy of a deleted file is kept while there is room for living ones."""
+    scan_at: str = "03:00"
+    """Local wall time of the nightly scan of all sources."""
+    settle: str = "5s"
+    """How long a changed file must have rested before it is looked at."""
+    verify_share: str = "5%"
+    """Share of a disk's content that is read again at the end of each session."""
+    verify_time: str = "10min"
+    """The longest that such a reading may take."""
+    watch: bool = True
+    """Whether sources are watched for changes between the nightly scans."""
+    mount_folder: str = "/run/distbackup-mnt"
+    """Where disks are mounted, each in a folder of its own."""
+
+    def __post_init__(self) -> None:
+        for key, check in _CHECKS.items():
+            value: str = getattr(self, key)
+            try:
+                check(value)
+            except ValueError as error:
+                raise ValueError(f"{key} = {json.dumps(value)} {error}") from None
+
+    @property
+    def keep_deleted_seconds(self) -> int:
+        """:attr:`keep_deleted` in whole seconds."""
+        return int(parse_duration(self.keep_deleted))
+
+    @property
+    def scan_at_time(self) -> time:
+        """:attr:`scan_at` as a wall time without zone."""
+        return parse_time_of_day(self.scan_at)
+
+    @property
+    def settle_seconds(self) -> float:
+        """:attr:`settle` in seconds."""
+        return parse_duration(self.settle)
+
+    @property
+    def verify_fraction(self) -> float:
+        """:attr:`verify_share` as a number from 0 (never) to 1 (all, each time)."""
+        return parse_share(self.verify_share)
+
+    @property
+    def verify_seconds(self) -> float:
+        """:attr:`verify_time` in seconds."""
+        return parse_duration(self.verify_time)
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The settings of the file; of :data:`DEFAULT_FILE` when none is named, which need not exist.
+
+    Raises:
+        UsageError: the file is named but missing, cannot be read, is no TOML, or says something that cannot be meant.
+    """
+    file = path or DEFAULT_FILE
+    name = printable(str(file))
+    try:
+        table = tomllib.loads(file.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        if file == DEFAULT_FILE:
+            return Settings()
+        raise UsageError(f"{name}: there is no such file; leave --config out to run with the defaults") from None
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: is no UTF-8 text, at byte {error.start:,}; TOML files are UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name}: is not written as TOML: {error}") from error
+    try:
+        return msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {_explain(error, table)}") from error
+
+
+_UNKNOWN_KEY = re.compile(r"unknown field `(.+?)`")
+_WRONG_TYPE = re.compile(r"Expected `(\w+)`, got `\w+` - at `\$\.(\w+)`")
+_KINDS = {"str": 'a text in quotes, such as "{}"', "bool": "either true or false"}
+
+
+def _explain(error: msgspec.ValidationError, table: dict[str, Any]) -> str:
+    if isinstance(error.__cause__, ValueError):
+        return str(error.__cause__)
+    if unknown := _UNKNOWN_KEY.search(str(error)):
+        return f"there is no setting '{printable(unknown[1])}'; there are {', '.join(Settings.__struct_fields__)}"
+    if wrong := _WRONG_TYPE.search(str(error)):
+        kind, key = wrong.groups()
+        return f"{key} = {_as_written(table[key])} must be {_KINDS[kind].format(getattr(Settings(), key))}"
+    return str(error)
+
+
+def _as_written(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except TypeError:
+        return str(value)
+
+
+def _check_folder(text: str) -> None:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("is no absolute path; begin it with a slash")
+
+
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "keep_deleted": parse_duration,
+    "scan_at": parse_time_of_day,
+    "settle": parse_duration,
+    "verify_share": parse_share,
+    "verify_time": parse_duration,
+    "mount_folder": _check_folder,
+}
