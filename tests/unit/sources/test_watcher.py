@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distbackupd.model.events import SourceTouched, WatchLimited
+from distbackupd.sources.watcher import Debouncer, Watcher, watched_folders
+
+SETTLE = 0.05
+ROOT = b"/s"
+
+
+# --- the debouncer -------------------------------------------------------------------------------------------------------
+
+
+def test_due_before_settle_is_empty() -> None:
+    debouncer = Debouncer(5)
+    debouncer.add(ROOT, b"/s/a", 100)
+    assert debouncer.due(104.9) == []
+    assert debouncer.next_due() == 105
+    assert debouncer.due(105) == [b"/s/a"]
+    assert debouncer.next_due() is None
+    assert debouncer.due(999) == []
+
+
+def test_due_growing_folder_waits_and_holds_up_no_other() -> None:
+    debouncer = Debouncer(5)
+    debouncer.add(ROOT, b"/s/quiet", 0)
+    for now in range(60):
+        debouncer.add(ROOT, b"/s/growing", now)
+        assert b"/s/growing" not in (due := debouncer.due(now))
+        assert (due == [b"/s/quiet"]) == (now == 5)
+    assert debouncer.due(59 + 5) == [b"/s/growing"]
+
+
+def test_due_folder_that_never_rests_is_posted_after_the_longest_wait() -> None:
+    debouncer = Debouncer(5, longest=600)
+    posted = []
+    for now in range(1300):
+        debouncer.add(ROOT, b"/s/log", now)
+        posted += [now for _ in debouncer.due(now)]
+    assert posted == [600, 1201]
+
+
+def test_add_many_folders_collapse_to_their_root() -> None:
+    debouncer = Debouncer(5, most=1000)
+    for number in range(1500):
+        debouncer.add(ROOT, b"/s/%d" % number, 1)
+    debouncer.add(b"/other", b"/other/x", 1)
+    assert debouncer.due(6) == [ROOT, b"/other/x"]
+    debouncer.add(ROOT, b"/s/1", 7)
+    assert debouncer.due(12) == [b"/s/1"]
+
+
+def test_forget_root_drops_what_is_pending_below() -> None:
+    debouncer = Debouncer(5)
+    debouncer.add(ROOT, b"/s/a", 1)
+    debouncer.add(b"/other", b"/other/x", 2)
+    debouncer.forget(ROOT)
+    assert debouncer.due(100) == [b"/other/x"]
+    assert not debouncer.pending()
+
+
+touches = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8), st.floats(0, 20)), max_size=60)
+
+
+@given(touches, st.floats(0, 10), st.floats(10, 40), st.integers(1, 8))
+def test_debouncer_any_touches_all_are_posted_in_time_and_rested(
+    steps: list[tuple[int, int, float]], settle: float, longest: float, most: int
+) -> None:
+    debouncer = Debouncer(settle, longest, most)
+    now = 0.0
+    open_since: dict[tuple[bytes, bytes], float] = {}
+    last: dict[tuple[bytes, bytes], float] = {}
+
+    def collect(now: float) -> None:
+        for folder in debouncer.due(now):
+            covered = [key for key in open_since if folder in key]
+            assert covered, "posted without need"
+            newest = max(last[key] for key in covered)
+            oldest = min(open_since[key] for key in covered)
+            assert now >= min(newest + settle, oldest + longest)
+            for key in covered:
+                del open_since[key]
+        assert all(since + longest > now for since in open_since.values()), "held back too long"
+
+    for root_number, folder_number, pause in steps:
+        # Look exactly when asked to, as the thread does, until the next touch.
+        while (due := debouncer.next_due()) is not None and due <= now + pause:
+            now = max(now, due)
+            collect(now)
+        now = max(now, now + pause) if debouncer.next_due() is None else now + pause * 0.5
+        root = b"/root%d" % root_number
+        key = (root, b"%s/%d" % (root, folder_number))
+        debouncer.add(*key, now)
+        open_since.setdefault(key, now)
+        last[key] = now
+    while (due := debouncer.next_due()) is not None:
+        now = max(now, due)
+        collect(now)
+    assert not open_since
+
+
+# --- real inotify --------------------------------------------------------------------------------------------------------
+
+
+class Posted:
+    """What a watcher posted, to be waited for."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.seen: list[bytes] = []
+
+    def __call__(self, event: SourceTouched) -> None:
+        self._queue.put(event.real_path)
+
+    def wait_for(self, *folders: Path | bytes, timeout: float = 20) -> None:
+        missing = {os.fsencode(folder) for folder in folders} - set(self.seen)
+        deadline = time.monotonic() + timeout
+        while missing:
+            folder = self._queue.get(timeout=max(0, deadline - time.monotonic()))
+            self.seen.append(folder)
+            missing.discard(folder)
+
+
+@pytest.fixture
+def posted() -> Posted:
+    return Posted()
+
+
+@pytest.fixture
+def watcher(posted: Posted) -> Iterator[Watcher]:
+    watcher = Watcher(posted, SETTLE)
+    yield watcher
+    watcher.stop()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    (root / "a" / "deep").mkdir(parents=True)
+    (root / "b").mkdir()
+    (root / "a" / "file").write_text("old")
+    return root
+
+
+def _create(root: Path) -> None:
+    (root / "a" / "new").write_text("new")
+
+
+def _append(root: Path) -> None:
+    with (root / "a" / "file").open("a") as file:
+        file.write("more")
+
+
+def _delete(root: Path) -> None:
+    (root / "a" / "file").unlink()
+
+
+def _chmod(root: Path) -> None:
+    (root / "a" / "file").chmod(0o600)
+
+
+def _set_xattr(root: Path) -> None:
+    os.setxattr(root / "a" / "file", "user.note", b"x")
+
+
+def _delete_folder(root: Path) -> None:
+    (root / "a" / "deep").rmdir()
+
+
+@pytest.mark.parametrize("change", [_create, _append, _delete, _chmod, _set_xattr, _delete_folder])
+def test_watcher_change_posts_its_folder(
+    watcher: Watcher, posted: Posted, root: Path, change: Callable[[Path], None]
+) -> None:
+    watcher.set_roots([os.fsencode(root)])
+    change(root)
+    posted.wait_for(root / "a")
+    assert set(posted.seen) == {os.fsencode(root / "a")}
+
+
+def test_watcher_move_posts_both_folders(watcher: Watcher, posted: Posted, root: Path) -> None:
+    watcher.set_roots([str(root)])
+    (root / "a" / "file").rename(root / "b" / "file")
+    posted.wait_for(root / "a", root / "b")
+
+
+def test_watcher_moved_out_posts_the_folder(watcher: Watcher, posted: Posted, root: Path, tmp_path: Path) -> None:
+    watcher.set_roots([str(root)])
+    (root / "a" / "file").rename(tmp_path / "file")
+    posted.wait_for(root / "a")
+
+
+def test_watcher_new_folders_are_watched_at_once(watcher: Watcher, posted: Posted, root: Path) -> None:
+    watcher.set_roots([str(root)])
+    (root / "x" / "y").mkdir(parents=True)
+    posted.wait_for(root, root / "x")
+    (root / "x" / "y" / "file").write_text("late")
+    posted.wait_for(root / "x" / "y")
+
+
+def test_watcher_folder_moved_in_is_watched(watcher: Watcher, posted: Posted, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside" / "deep").mkdir(parents=True)
+    watcher.set_roots([str(root)])
+    (tmp_path / "outside").rename(root / "inside")
+    posted.wait_for(root, root / "inside")
+    (root / "inside" / "deep" / "file").write_text("late")
+    posted.wait_for(root / "inside" / "deep")
+
+
+def test_watcher_reading_posts_nothing(watcher: Watcher, posted: Posted, root: Path) -> None:
+    watcher.set_roots([str(root)])
+    for _ in range(100):
+        (root / "a" / "file").read_text()
+        os.listdir(root / "a")
+    (root / "b" / "marker").write_text("")
+    posted.wait_for(root / "b")
+    assert set(posted.seen) == {os.fsencode(root / "b")}
+
+
+def test_watcher_names_that_are_no_utf8_are_posted_as_they_are(watcher: Watcher, posted: Posted, tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path) + b"/wurzel-\xff"
+    folder = root + b"/m\xfcll\n"
+    os.makedirs(folder)
+    watcher.set_roots([os.fsdecode(root)])
+    with open(folder + b"/\xfe\x80", "wb") as file:
+        file.write(b"x")
+    posted.wait_for(folder)
+
+
+def test_watcher_link_as_root_is_followed(watcher: Watcher, posted: Posted, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    watcher.set_roots([str(tmp_path / "link")])
+    (root / "a" / "new").write_text("")
+    posted.wait_for(tmp_path / "link" / "a")
+
+
+def test_set_roots_missing_root_is_retried(watcher: Watcher, posted: Posted, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    watcher.set_roots([str(late)])
+    assert watcher.watched_roots() == []
+    late.mkdir()
+    watcher.set_roots([str(late)])
+    assert watcher.watched_roots() == [os.fsencode(late)]
+    (late / "file").write_text("")
+    posted.wait_for(late)
+
+
+def test_set_roots_removed_root_is_unwatched(watcher: Watcher, posted: Posted, root: Path) -> None:
+    watcher.set_roots([str(root / "a"), str(root / "b")])
+    watcher.set_roots([str(root / "b")])
+    (root / "a" / "new").write_text("")
+    (root / "b" / "new").write_text("")
+    posted.wait_for(root / "b")
+    assert set(posted.seen) == {os.fsencode(root / "b")}
+
+
+def test_set_roots_called_again_keeps_watches(watcher: Watcher, root: Path) -> None:
+    watcher.set_roots([str(root)])
+    before = watched_folders()
+    watcher.set_roots([str(root)])
+    assert watched_folders() == before == 4
+
+
+def test_set_roots_root_replaced_is_watched_anew_and_posted(
+    watcher: Watcher, posted: Posted, root: Path, tmp_path: Path
+) -> None:
+    watcher.set_roots([str(root)])
+    root.rename(tmp_path / "aside")
+    root.mkdir()
+    watcher.set_roots([str(root)])
+    posted.wait_for(root)
+    posted.seen.clear()
+    (root / "file").write_text("")
+    posted.wait_for(root)
+
+
+def test_set_roots_root_deleted_and_made_again_is_watched(watcher: Watcher, posted: Posted, root: Path) -> None:
+    watcher.set_roots([str(root)])
+    shutil.rmtree(root)
+    posted.wait_for(root)
+    watcher.set_roots([str(root)])
+    assert watcher.watched_roots() == []
+    root.mkdir()
+    watcher.set_roots([str(root)])
+    posted.seen.clear()
+    (root / "file").write_text("")
+    posted.wait_for(root)
+
+
+def test_watcher_nested_roots_both_work(watcher: Watcher, posted: Posted, root: Path) -> None:
+    watcher.set_roots([str(root), str(root / "a")])
+    watcher.set_roots([str(root)])
+    (root / "a" / "deep" / "file").write_text("")
+    posted.wait_for(root / "a" / "deep")
+
+
+def test_watcher_queue_overflow_posts_the_root(watcher: Watcher, posted: Posted, root: Path) -> None:
+    """A real overflow: the thread that reads is held while more happens than the kernel's queue takes."""
+    with open("/proc/sys/fs/inotify/max_queued_events") as file:
+        capacity = int(file.read())
+    watcher.set_roots([str(root)])
+    (emitter,) = watcher._observer.emitters
+    group = emitter._inotify
+    one, two = root / "a" / "file", root / "b" / "other"
+    two.write_text("")
+    with group._lock:
+        # Two files in turn, for the kernel merges equal events that follow each other.
+        for _ in range(capacity // 2 + 1000):
+            os.utime(one)
+            os.utime(two)
+        posted.seen.clear()
+    posted.wait_for(root)
+    (root / "a" / "deep" / "after").write_text("")
+    posted.wait_for(root / "a" / "deep")
+
+
+def test_stop_nothing_is_left(posted: Posted, root: Path) -> None:
+    before = watched_folders()
+    watcher = Watcher(posted, SETTLE)
+    watcher.set_roots([str(root)])
+    watcher.stop()
+    watcher.stop()
+    assert watched_folders() == before
+
+
+WATCH_WITH_A_LOW_LIMIT = """
+import os, queue, sys
+from distbackupd.sources.watcher import Watcher
+told = queue.SimpleQueue()
+touched = queue.SimpleQueue()
+watcher = Watcher(touched.put, 0.05, told.put)
+watcher.set_roots([sys.argv[1]])
+watcher.set_roots([sys.argv[1]])
+event = told.get(timeout=20)
+print(event.watched, event.folders, told.qsize(), flush=True)
+watcher.stop()
+"""
+
+
+def low_limit(limit: int) -> list[str]:
+    """A command's first words, under which a user may have so many watches; needs no root, but user namespaces."""
+    return ["unshare", "-Ur", "sh", "-c", f'echo {limit} > /proc/sys/user/max_inotify_watches && exec "$@"', "sh"]
+
+
+def can_lower_the_limit() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*low_limit(5), "true"], capture_output=True, check=False).returncode == 0
+
+
+def test_watcher_watch_limit_reached_is_told_once(tmp_path: Path) -> None:
+    if not can_lower_the_limit():
+        pytest.skip("user namespaces are not allowed here, so the limit of watches cannot be lowered for a test")
+    for number in range(11):
+        (tmp_path / str(number)).mkdir()
+    command = [*low_limit(5), sys.executable, "-c", WATCH_WITH_A_LOW_LIMIT, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout == "5 12 0\n", result.stderr
+
+
+def test_watcher_no_watch_left_for_the_root_is_told(tmp_path: Path) -> None:
+    if not can_lower_the_limit():
+        pytest.skip("user namespaces are not allowed here, so the limit of watches cannot be lowered for a test")
+    command = [*low_limit(0), sys.executable, "-c", WATCH_WITH_A_LOW_LIMIT, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout == "0 1 0\n", result.stderr
+
+
+def test_limited_sentence_names_both_numbers() -> None:
+    assert WatchLimited(5, 1200).sentence.startswith("only 5 of 1,200 folders are watched")
