@@ -1,0 +1,98 @@
+"""The kernel's list of mounts, ``/proc/self/mountinfo``, parsed."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+_ESCAPED = re.compile(rb"\\([0-3][0-7]{2})")
+
+_READ_ONLY_OPTIONS = frozenset({b"ro", b"emergency_ro", b"shutdown"})
+"""``ro`` of the mount or the file system; the other two show on ext4 that has met errors, beside an ``rw``."""
+
+_NEVER_DISKS = frozenset({b"squashfs", b"erofs", b"iso9660", b"cramfs", b"romfs"})
+"""Read-only images on block devices: snaps, live systems, CDs."""
+
+_WITHOUT_DEVICE_NUMBER = frozenset({b"btrfs", b"zfs", b"bcachefs", b"overlay", b"tmpfs"})
+"""Local file systems whose device number is anonymous, like those of network and pseudo file systems."""
+
+
+class MountLine(NamedTuple):
+    """One mount. ``root`` is what of the file system is mounted: ``/``, or a folder of it (bind mounts, subvolumes).
+
+    ``device_number`` is anonymous (its major is 0) for btrfs, overlay, network and pseudo file systems. ``options`` are
+    those of the mount and of the file system together.
+    """
+
+    mount_id: int
+    device_number: int
+    root: bytes
+    mount_point: bytes
+    options: frozenset[bytes]
+    filesystem_type: bytes
+    source: bytes
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written through this mount."""
+        return not self.options.isdisjoint(_READ_ONLY_OPTIONS)
+
+    @property
+    def could_hold_a_disk(self) -> bool:
+        """Whether this is a local file system that keeps files: asking it for its room never waits for a network."""
+        if self.filesystem_type in _NEVER_DISKS:
+            return False
+        return os.major(self.device_number) != 0 or self.filesystem_type in _WITHOUT_DEVICE_NUMBER
+
+
+def read_mountinfo() -> list[MountLine]:
+    """The mounts that this process sees, in the order they were made: of equal mount points the last is in force."""
+    with open("/proc/self/mountinfo", "rb") as mountinfo:
+        return parse_mountinfo(mountinfo.read())
+
+
+def parse_mountinfo(text: bytes) -> list[MountLine]:
+    """The lines of a mountinfo file; what is no such line is left out."""
+    return [line for raw in text.split(b"\n") if (line := _parse_line(raw))]
+
+
+def unescape(field: bytes) -> bytes:
+    """A field with the kernel's octal escapes (``\\040`` for a space) turned back into bytes."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field)
+
+
+def mount_id_of(path: bytes) -> int:
+    """The id of the mount that an existing path lies on, exact also for btrfs, bind and stacked mounts.
+
+    Raises OSError if the path cannot be reached.
+    """
+    try:
+        # Opened for reading, so that an automount point is mounted first.
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (NotADirectoryError, PermissionError):
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as fdinfo:
+            return next(int(line.split()[1]) for line in fdinfo if line.startswith(b"mnt_id:"))
+    finally:
+        os.close(descriptor)
+
+
+def _parse_line(raw: bytes) -> MountLine | None:
+    # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+    mount, separator, filesystem = raw.partition(b" - ")
+    fields, about = mount.split(b" "), filesystem.split(b" ")
+    if not separator or len(fields) < 6 or len(about) < 2:
+        return None
+    major, minor = fields[2].split(b":")
+    options = fields[5].split(b",") + (about[2].split(b",") if len(about) > 2 else [])
+    return MountLine(
+        mount_id=int(fields[0]),
+        device_number=os.makedev(int(major), int(minor)),
+        root=unescape(fields[3]),
+        mount_point=unescape(fields[4]),
+        options=frozenset(options),
+        filesystem_type=unescape(about[0]),
+        source=unescape(about[1]),
+    )

@@ -1,0 +1,143 @@
+"""A ``Mounter`` whose disks are plain folders. Needs no root."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distbackupd.model.disks import Mount, Volume
+from distbackupd.model.errors import DiskGone, DiskReadOnly, DiskTrouble, UsageError
+
+
+@dataclass
+class _Shelf:
+    """One disk: its content lies in ``folder``, which moves to the mount point and back."""
+
+    volume: Volume
+    folder: Path
+    write_protected: bool = False
+    plugged: bool = True
+    mount_point: Path | None = None
+    ours: bool = False
+    user: str = ""
+
+
+class FakeMounter:
+    """Disks are folders below ``folder/shelf``; mounting moves one to ``folder/mnt``, so it is really gone afterwards.
+
+    ``log`` tells what happened: ``mount photos``, ``unmount photos``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shelf: dict[str, _Shelf] = {}
+        self.log: list[str] = []
+
+    def new_disk(self, filesystem_uuid: str = "", filesystem_type: str = "ext4", write_protected: bool = False) -> Volume:
+        """A fresh, empty, plugged disk."""
+        device = f"/dev/fake{len(self._shelf)}"
+        content = self._folder / "shelf" / os.path.basename(device)
+        content.mkdir(parents=True)
+        volume = Volume(device, filesystem_uuid or str(uuid.uuid4()), filesystem_type)
+        self._shelf[device] = _Shelf(volume, content, write_protected)
+        return volume
+
+    def plug(self, volume: Volume) -> None:
+        """Plug a disk in again."""
+        self._shelf[volume.device].plugged = True
+
+    def unplug(self, volume: Volume) -> None:
+        """Pull a disk out. If it is mounted, its files are out of reach at once, and the mounted context raises DiskGone."""
+        disk = self._shelf[volume.device]
+        disk.plugged = False
+        if disk.mount_point:
+            self._leave(disk)
+
+    def content(self, volume: Volume) -> Path:
+        """Where the disk's files lie now, to look at them or to damage them behind the program's back."""
+        disk = self._shelf[volume.device]
+        return disk.mount_point or disk.folder
+
+    def keep_busy(self, volume: Volume, user: str) -> None:
+        """From now on unmounting fails and names ``user``; empty: it can be unmounted again."""
+        self._shelf[volume.device].user = user
+
+    def mount_elsewhere(self, volume: Volume, mount_point: Path) -> None:
+        """Somebody else mounts the disk."""
+        self._enter(self._shelf[volume.device], mount_point, ours=False)
+
+    @contextmanager
+    def mounted(self, volume: Volume, name: str, read_only: bool = False) -> Iterator[Mount]:
+        """See the port."""
+        disk = self._shelf[volume.device]
+        if not disk.plugged:
+            raise DiskGone(f"{name} was pulled out before it was mounted; plug it in again")
+        ours = disk.mount_point is None
+        if disk.write_protected and not read_only:
+            raise DiskReadOnly(f"{name} can only be read, nothing was changed on it: it has a write-protection switch")
+        if ours:
+            self._enter(disk, self._folder / "mnt" / (name.replace("/", "_").lstrip(".") or "disk"), ours=True)
+            self.log.append(f"mount {name}")
+        finished = False
+        try:
+            yield replace(self._mount(disk), ours=ours)
+            finished = True
+        finally:
+            trouble = self._unmount(disk, name) if ours else None
+            if trouble and finished:
+                raise trouble
+
+    def mounts(self) -> list[Mount]:
+        """See the port."""
+        return [self._mount(disk) for disk in self._shelf.values() if disk.mount_point]
+
+    def mount_of(self, path: bytes) -> Mount:
+        """See the port; what lies on no fake disk lies on one without UUID, mounted at /."""
+        if not os.path.lexists(path):
+            raise UsageError(f"{os.fsdecode(path)} cannot be reached: No such file or directory")
+        real = Path(os.path.realpath(os.fsdecode(path)))
+        for disk in self._shelf.values():
+            if disk.mount_point and real.is_relative_to(disk.mount_point.resolve()):
+                return self._mount(disk)
+        return Mount(b"/", "rootfs", "tmpfs")
+
+    def attached(self, filesystem_uuid: str) -> list[Volume]:
+        """See the port."""
+        disks = self._shelf.values()
+        return [disk.volume for disk in disks if disk.plugged and disk.volume.filesystem_uuid == filesystem_uuid]
+
+    def _mount(self, disk: _Shelf) -> Mount:
+        volume = disk.volume
+        return Mount(
+            root=os.fsencode(disk.mount_point or disk.folder),
+            device=volume.device,
+            filesystem_type=volume.filesystem_type,
+            filesystem_uuid=volume.filesystem_uuid,
+            read_only=disk.write_protected,
+            ours=disk.ours,
+        )
+
+    def _enter(self, disk: _Shelf, mount_point: Path, ours: bool) -> None:
+        mount_point.parent.mkdir(parents=True, exist_ok=True)
+        if mount_point.exists():
+            mount_point.rmdir()
+        disk.folder.rename(mount_point)
+        disk.mount_point, disk.ours = mount_point, ours
+
+    def _leave(self, disk: _Shelf) -> None:
+        if disk.mount_point:
+            disk.mount_point.rename(disk.folder)
+            disk.mount_point = None
+
+    def _unmount(self, disk: _Shelf, name: str) -> DiskTrouble | None:
+        if not disk.plugged:
+            return DiskGone(f"{name} was pulled out before it was unmounted; what was recorded is safe on it")
+        if disk.user:
+            return DiskTrouble(f"{name} is still mounted at {disk.mount_point}, in use by {disk.user}")
+        self._leave(disk)
+        self.log.append(f"unmount {name}")
+        return None
