@@ -1,0 +1,89 @@
+"""What this machine can do for a test. Each probe really tries; it gives the reason why not, or None."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+PRIVATE_UDEVD = Path(__file__).with_name("private-udevd")
+"""The script that runs a command beside a udevd of its own."""
+
+
+def inside_private_udevd() -> bool:
+    """Whether this process was started by ``private-udevd``."""
+    return os.environ.get("PRIVATE_UDEVD") == "1"
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "needs root"
+
+
+def _loop() -> str | None:
+    missing = _root() or _commands("losetup", "mount", "umount", "blkid")
+    if missing:
+        return missing
+    with tempfile.NamedTemporaryFile() as image:
+        image.truncate(1 << 20)
+        attached = _try("losetup", "--find", "--show", image.name)
+        if attached.returncode:
+            return f"no loop devices here: {attached.stderr.strip()}"
+        _try("losetup", "--detach", attached.stdout.strip())
+    return None
+
+
+def _udevd() -> str | None:
+    missing = _root() or _commands("unshare", "udevadm")
+    if missing or inside_private_udevd():
+        return missing
+    started = _try(str(PRIVATE_UDEVD), "true")
+    return None if started.returncode == 0 else f"no udevd of our own here: {started.stderr.strip()}"
+
+
+def _nbd() -> str | None:
+    if not Path("/dev/fuse").exists():
+        return "no /dev/fuse here"
+    return probe("loop") or _commands("nbdkit", "nbdfuse")
+
+
+def _filesystem(name: str) -> str | None:
+    missing = probe("loop") or _commands(f"mkfs.{name}")
+    if missing:
+        return missing
+    _try("modprobe", "--quiet", name) if shutil.which("modprobe") else None
+    known = Path("/proc/filesystems").read_text(encoding="ascii").split()
+    return None if name in known else f"this kernel has no {name}"
+
+
+def _commands(*names: str) -> str | None:
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def _try(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+_PROBES: dict[str, Callable[[], str | None]] = {
+    "root": _root,
+    "loop": _loop,
+    "udevd": _udevd,
+    "nbd": _nbd,
+    "ext4": functools.partial(_filesystem, "ext4"),
+    "xfs": functools.partial(_filesystem, "xfs"),
+    "btrfs": functools.partial(_filesystem, "btrfs"),
+}
+
+
+@functools.cache
+def probe(need: str) -> str | None:
+    """Why this machine cannot give ``need`` (root, loop, udevd, nbd, ext4, xfs, btrfs); None if it can.
+
+    Any other word is the name of a command that must be installed (``git``, ``systemd-analyze``).
+    """
+    known = _PROBES.get(need)
+    return known() if known else _commands(need)

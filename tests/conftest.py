@@ -1,0 +1,64 @@
+"""How the suite skips, and how a test gets a udevd of its own.
+
+``@pytest.mark.needs("root", "loop", "udevd", "nbd", "xfs", "git")``: the test is skipped, with the probe's reason,
+where the machine lacks one of them (``tests/bed/capabilities.py``). With DISTBACKUPD_NO_SKIPS=1 it fails instead, so
+that CI never skips silently.
+
+``@pytest.mark.inside_private_udevd("udev/75-distbackupd.rules")``: the test runs in a process of its own beside a
+fresh systemd-udevd, with these rules (paths from the root of the repository) installed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bed.capabilities import PRIVATE_UDEVD, inside_private_udevd, probe
+
+_ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known."""
+    config.addinivalue_line("markers", "needs(*names): skipped with a reason where the machine lacks one of them")
+    config.addinivalue_line("markers", "inside_private_udevd(*rules): runs beside a systemd-udevd of its own")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run, before any fixture is made."""
+    needs = [need for marker in item.iter_markers("needs") for need in marker.args]
+    if item.get_closest_marker("inside_private_udevd"):
+        needs.append("udevd")
+    reasons = {need: reason for need in needs if (reason := probe(need))}
+    if reasons:
+        sentence = "; ".join(f"{need}: {reason}" for need, reason in reasons.items())
+        if os.environ.get("DISTBACKUPD_NO_SKIPS") == "1":
+            pytest.fail(f"would be skipped, and DISTBACKUPD_NO_SKIPS=1 forbids that: {sentence}", pytrace=False)
+        pytest.skip(sentence)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked ``inside_private_udevd`` once more, alone, inside."""
+    marker = pyfuncitem.get_closest_marker("inside_private_udevd")
+    if marker is None or inside_private_udevd():
+        return None
+    rules = ":".join(str(_ROOT / rule) for rule in marker.args)
+    pytest_alone = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "--rootdir", str(_ROOT)]
+    inside = subprocess.run(
+        [str(PRIVATE_UDEVD), *pytest_alone, pyfuncitem.nodeid],
+        cwd=_ROOT,
+        env={**os.environ, "PRIVATE_UDEVD_RULES": rules},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    if inside.returncode:
+        pytest.fail(f"inside the private udevd:\n{inside.stdout}{inside.stderr}", pytrace=False)
+    return True
