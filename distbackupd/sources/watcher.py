@@ -35,15 +35,18 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import CallbackId, InotifyFD, Mask, WatchCallback, WatchDescriptor
 
-from distbackupd.model.events import SourceTouched, WatchLimited
+from distbackupd.model.events import JobDue, SourceTouched, WatchLimited
 
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 600.0
 """Seconds after which a folder is posted although it has not come to rest: a log file never does."""
 
-MOST_PENDING = 1000
-"""More folders than these, pending below one root, become one: a walk of the whole root costs less than so many visits."""
+MOST_PENDING = 20_000
+"""More folders than these become a scan of everything: that costs less than so many visits, and keeps memory small."""
+
+EVERYTHING = b""
+"""Stands for all sources where a folder's path is expected."""
 
 LIMIT_FILE = "/proc/sys/fs/inotify/max_user_watches"
 
@@ -73,52 +76,39 @@ class Debouncer:
     """Which touched folders have rested long enough. Pure: time comes in as an argument and never runs backwards.
 
     A folder is due ``settle`` seconds after it was last touched, and ``longest`` seconds after it was first touched at
-    the latest. Folders do not hold each other up. When more than ``most`` are pending below one root, the root stands
-    for all of them until it is due.
+    the latest. Folders do not hold each other up. When more than ``most`` are pending, :data:`EVERYTHING` stands for
+    all of them, and for what is touched further, until it is due.
     """
 
     def __init__(self, settle: float, longest: float = LONGEST_WAIT, most: int = MOST_PENDING) -> None:
         self.settle = settle
         self._longest = longest
         self._most = most
-        self._pending: dict[bytes, dict[bytes, _Unrest]] = {}
-        self._collapsed: set[bytes] = set()
+        self._pending: dict[bytes, _Unrest] = {}
 
-    def add(self, root: bytes, folder: bytes, now: float) -> None:
-        """``folder`` (``root`` itself, or below it) was touched."""
-        pending = self._pending.setdefault(root, {})
-        unrest = pending.setdefault(root if root in self._collapsed else folder, _Unrest(now, now))
-        unrest.last = now
-        if len(pending) > self._most:
-            first = min(item.first for item in pending.values())
-            self._pending[root] = {root: _Unrest(first, now)}
-            self._collapsed.add(root)
+    def add(self, path: bytes, now: float) -> None:
+        """The folder (or :data:`EVERYTHING`) was touched."""
+        if EVERYTHING in self._pending:
+            path = EVERYTHING
+        self._pending.setdefault(path, _Unrest(now, now)).last = now
+        if len(self._pending) > (0 if path == EVERYTHING else self._most):
+            first = min(unrest.first for unrest in self._pending.values())
+            self._pending = {EVERYTHING: _Unrest(first, now)}
 
     def due(self, now: float) -> list[bytes]:
-        """Folders that have rested, each once; they are no longer pending."""
-        rested: dict[bytes, None] = {}
-        for root, pending in list(self._pending.items()):
-            for folder, unrest in list(pending.items()):
-                if self._due_at(unrest) <= now:
-                    rested[folder] = None
-                    del pending[folder]
-            if not pending:
-                del self._pending[root]
-                self._collapsed.discard(root)
-        return list(rested)
+        """Folders that have rested, in the order in which they were touched; they are no longer pending."""
+        rested = [path for path, unrest in self._pending.items() if self._due_at(unrest) <= now]
+        for path in rested:
+            del self._pending[path]
+        return rested
 
     def next_due(self) -> float | None:
         """The time at which :meth:`due` first gives something if nothing more is touched; None: nothing is pending."""
-        return min((self._due_at(unrest) for pending in self._pending.values() for unrest in pending.values()), default=None)
+        return min(map(self._due_at, self._pending.values()), default=None)
 
     def pending(self) -> bool:
         """Whether anything is; cheap."""
         return bool(self._pending)
-
-    def forget(self, root: bytes) -> None:
-        """Nothing below ``root`` is pending any more."""
-        self._pending.pop(root, None)
-        self._collapsed.discard(root)
 
     def _due_at(self, unrest: _Unrest) -> float:
         return min(unrest.last + self.settle, unrest.first + self._longest)
@@ -127,13 +117,17 @@ class Debouncer:
 class Watcher:
     """Posts :class:`SourceTouched` for each folder below the roots in which something changed and has rested since.
 
+    It is meant for that one folder, and for all that is in it only where a folder in it is new. Where nobody can tell
+    which folders changed (the kernel's queue ran over, a source is another folder than before, too many changed) it
+    posts that a scan of everything is due.
+
     ``post`` and ``limited`` are called from threads of the watcher's own. ``limited`` hears when the kernel's limit
     left folders unwatched, once for each such shortage. Nothing is posted after :meth:`stop` returned.
     """
 
     def __init__(
         self,
-        post: Callable[[SourceTouched], None],
+        post: Callable[[SourceTouched | JobDue], None],
         settle_seconds: float,
         limited: Callable[[WatchLimited], None] = lambda _event: None,
     ) -> None:
@@ -154,7 +148,7 @@ class Watcher:
         """Watch these real folders, whole, and no others. Blocks while watches are added (4 s for 165,000 folders).
 
         A root that is missing is left out until the next call. A root that is another folder than before (something
-        was mounted there) is watched anew and posted whole.
+        was mounted there) is watched anew, and a scan is due.
         """
         wanted = {os.fsencode(path).rstrip(b"/") or b"/" for path in paths}
         with self._building:
@@ -214,12 +208,10 @@ class Watcher:
             return
         self._roots[root] = _WatchedRoot(identity, watch, self._observer)
         if known is not None:
-            self._touch(root, root)
+            self._touch(EVERYTHING)
 
     def _unwatch(self, root: bytes) -> None:
         self._observer.unschedule(self._roots.pop(root).watch)
-        with self._changed:
-            self._debouncer.forget(root)
 
     def _report_shortage(self) -> None:
         refused = sum(root.refused() for root in self._roots.values())
@@ -232,12 +224,12 @@ class Watcher:
             watched = watched_folders()
             self._limited(WatchLimited(watched, watched + refused))
 
-    def _touch(self, root: bytes, folder: bytes) -> None:
+    def _touch(self, folder: bytes) -> None:
         with self._changed:
             # A new folder is never due before one that waits already, so the thread wakes early enough by itself.
             if not self._debouncer.pending():
                 self._changed.notify()
-            self._debouncer.add(root, folder, time.monotonic())
+            self._debouncer.add(folder, time.monotonic())
 
     def _run(self) -> None:
         while True:
@@ -252,7 +244,7 @@ class Watcher:
                     return
                 folders = self._debouncer.due(time.monotonic())
             for folder in folders:
-                self._post(SourceTouched(folder))
+                self._post(JobDue("scan") if folder == EVERYTHING else SourceTouched(folder))
 
 
 def watched_folders() -> int:
@@ -294,7 +286,7 @@ class _WatchedRoot:
 class _Handler(FileSystemEventHandler):
     """Turns watchdog's events of one root into touched folders."""
 
-    def __init__(self, root: bytes, touch: Callable[[bytes, bytes], None]) -> None:
+    def __init__(self, root: bytes, touch: Callable[[bytes], None]) -> None:
         self._root = root
         self._touch = touch
 
@@ -304,11 +296,11 @@ class _Handler(FileSystemEventHandler):
         if event.dest_path:
             self._touch_parent(os.fsencode(event.dest_path))
         if isinstance(event, (DirCreatedEvent, DirMovedEvent)):
-            self._touch(self._root, os.fsencode(event.dest_path or event.src_path).rstrip(b"/") or b"/")
+            self._touch(os.fsencode(event.dest_path or event.src_path).rstrip(b"/") or b"/")
 
     def _touch_parent(self, path: bytes) -> None:
         path = path.rstrip(b"/")
-        self._touch(self._root, self._root if path == self._root else os.path.dirname(path) or b"/")
+        self._touch(self._root if path == self._root else os.path.dirname(path) or b"/")
 
 
 # --- watchdog, taught to tell what it swallows ---------------------------------------------------------------------------
@@ -325,8 +317,15 @@ class _Inotify(InotifyFD):
                 callback.refused += 1
             raise
 
+    def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        # A folder that is made while its parent is walked is added twice. watchdog warns of that on stderr, in a text
+        # that spells out every watch of the source.
+        watch = self._get_or_create_watch(path, mask)
+        watch.callbacks[id_] = callback
+        return watch.wd
 
-@dataclass
+
+@dataclass(repr=False)
 class _Group(InotifyWatchGroup):
     """Says when the kernel's queue ran over; watchdog repairs its watches and tells no handler what was lost."""
 
@@ -340,9 +339,7 @@ class _Group(InotifyWatchGroup):
 
 
 class _Emitter(InotifyEmitter):
-    def __init__(
-        self, *arguments: Any, inotify_fd: InotifyFD, touch: Callable[[bytes, bytes], None], **options: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, inotify_fd: InotifyFD, touch: Callable[[bytes], None], **options: Any) -> None:
         super().__init__(*arguments, inotify_fd=inotify_fd, **options)
         self._touch = touch
 
@@ -352,18 +349,17 @@ class _Emitter(InotifyEmitter):
 
     def on_thread_start(self) -> None:
         path = os.fsencode(self.watch.path)
-        root = path.rstrip(b"/") or b"/"
         self._inotify = _Group(
             self._inotify_fd,
             path,
             event_mask=self.get_event_mask_from_filter(),
             is_recursive=self.watch.is_recursive,
-            overflowed=lambda: self._touch(root, root),
+            overflowed=lambda: self._touch(EVERYTHING),
         )
 
 
 class _Observer(BaseObserver):
-    def __init__(self, touch: Callable[[bytes, bytes], None]) -> None:
+    def __init__(self, touch: Callable[[bytes], None]) -> None:
         self._inotify = _Inotify()
         self._inotify.start()
         super().__init__(_Emitter, inotify_fd=self._inotify, touch=touch)

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distbackupd.model.events import SourceTouched, WatchLimited
-from distbackupd.sources.watcher import Debouncer, Watcher, watched_folders
+from distbackupd.model.events import JobDue, SourceTouched, WatchLimited
+from distbackupd.sources.watcher import EVERYTHING, Debouncer, Watcher, watched_folders
 
 SETTLE = 0.05
-ROOT = b"/s"
 
 
 # --- the debouncer -------------------------------------------------------------------------------------------------------
@@ -25,7 +24,7 @@ ROOT = b"/s"
 
 def test_due_before_settle_is_empty() -> None:
     debouncer = Debouncer(5)
-    debouncer.add(ROOT, b"/s/a", 100)
+    debouncer.add(b"/s/a", 100)
     assert debouncer.due(104.9) == []
     assert debouncer.next_due() == 105
     assert debouncer.due(105) == [b"/s/a"]
@@ -35,9 +34,9 @@ def test_due_before_settle_is_empty() -> None:
 
 def test_due_growing_folder_waits_and_holds_up_no_other() -> None:
     debouncer = Debouncer(5)
-    debouncer.add(ROOT, b"/s/quiet", 0)
+    debouncer.add(b"/s/quiet", 0)
     for now in range(60):
-        debouncer.add(ROOT, b"/s/growing", now)
+        debouncer.add(b"/s/growing", now)
         assert b"/s/growing" not in (due := debouncer.due(now))
         assert (due == [b"/s/quiet"]) == (now == 5)
     assert debouncer.due(59 + 5) == [b"/s/growing"]
@@ -47,68 +46,65 @@ def test_due_folder_that_never_rests_is_posted_after_the_longest_wait() -> None:
     debouncer = Debouncer(5, longest=600)
     posted = []
     for now in range(1300):
-        debouncer.add(ROOT, b"/s/log", now)
+        debouncer.add(b"/s/log", now)
         posted += [now for _ in debouncer.due(now)]
     assert posted == [600, 1201]
 
 
-def test_add_many_folders_collapse_to_their_root() -> None:
+def test_add_too_many_folders_become_everything() -> None:
     debouncer = Debouncer(5, most=1000)
     for number in range(1500):
-        debouncer.add(ROOT, b"/s/%d" % number, 1)
-    debouncer.add(b"/other", b"/other/x", 1)
-    assert debouncer.due(6) == [ROOT, b"/other/x"]
-    debouncer.add(ROOT, b"/s/1", 7)
+        debouncer.add(b"/s/%d" % number, number / 1000)
+    assert debouncer.due(6.4) == []
+    assert debouncer.due(6.5) == [EVERYTHING]
+    debouncer.add(b"/s/1", 7)
     assert debouncer.due(12) == [b"/s/1"]
 
 
-def test_forget_root_drops_what_is_pending_below() -> None:
+def test_add_everything_stands_for_what_was_and_is_touched() -> None:
     debouncer = Debouncer(5)
-    debouncer.add(ROOT, b"/s/a", 1)
-    debouncer.add(b"/other", b"/other/x", 2)
-    debouncer.forget(ROOT)
-    assert debouncer.due(100) == [b"/other/x"]
+    debouncer.add(b"/s/a", 1)
+    debouncer.add(EVERYTHING, 2)
+    debouncer.add(b"/s/b", 3)
+    assert debouncer.due(7.9) == []
+    assert debouncer.due(8) == [EVERYTHING]
     assert not debouncer.pending()
 
 
-touches = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8), st.floats(0, 20)), max_size=60)
+touches = st.lists(st.tuples(st.integers(0, 9), st.floats(0, 20)), max_size=60)
 
 
-@given(touches, st.floats(0, 10), st.floats(10, 40), st.integers(1, 8))
-def test_debouncer_any_touches_all_are_posted_in_time_and_rested(
-    steps: list[tuple[int, int, float]], settle: float, longest: float, most: int
+@given(touches, st.floats(0, 10), st.floats(10, 40), st.integers(1, 10))
+def test_debouncer_any_touches_all_are_posted_rested_and_in_time(
+    steps: list[tuple[int, float]], settle: float, longest: float, most: int
 ) -> None:
     debouncer = Debouncer(settle, longest, most)
-    now = 0.0
-    open_since: dict[tuple[bytes, bytes], float] = {}
-    last: dict[tuple[bytes, bytes], float] = {}
+    first: dict[bytes, float] = {}
+    last: dict[bytes, float] = {}
 
-    def collect(now: float) -> None:
+    def look(now: float) -> None:
         for folder in debouncer.due(now):
-            covered = [key for key in open_since if folder in key]
-            assert covered, "posted without need"
-            newest = max(last[key] for key in covered)
-            oldest = min(open_since[key] for key in covered)
-            assert now >= min(newest + settle, oldest + longest)
-            for key in covered:
-                del open_since[key]
-        assert all(since + longest > now for since in open_since.values()), "held back too long"
+            covered = list(first) if folder == EVERYTHING else [folder]
+            newest, oldest = max(last[path] for path in covered), min(first[path] for path in covered)
+            assert now >= min(newest + settle, oldest + longest), "posted before it rested"
+            for path in covered:
+                del first[path], last[path]
+        assert all(since + longest > now for since in first.values()), "held back too long"
 
-    for root_number, folder_number, pause in steps:
-        # Look exactly when asked to, as the thread does, until the next touch.
-        while (due := debouncer.next_due()) is not None and due <= now + pause:
-            now = max(now, due)
-            collect(now)
-        now = max(now, now + pause) if debouncer.next_due() is None else now + pause * 0.5
-        root = b"/root%d" % root_number
-        key = (root, b"%s/%d" % (root, folder_number))
-        debouncer.add(*key, now)
-        open_since.setdefault(key, now)
-        last[key] = now
-    while (due := debouncer.next_due()) is not None:
-        now = max(now, due)
-        collect(now)
-    assert not open_since
+    def look_until(moment: float) -> None:
+        while (due := debouncer.next_due()) is not None and due <= moment:
+            look(due)
+
+    now = 0.0
+    for number, pause in steps:
+        now += pause
+        look_until(now)
+        folder = b"/s/%d" % number
+        debouncer.add(folder, now)
+        first.setdefault(folder, now)
+        last[folder] = now
+    look_until(float("inf"))
+    assert not first
 
 
 # --- real inotify --------------------------------------------------------------------------------------------------------
@@ -121,8 +117,9 @@ class Posted:
         self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.seen: list[bytes] = []
 
-    def __call__(self, event: SourceTouched) -> None:
-        self._queue.put(event.real_path)
+    def __call__(self, event: SourceTouched | JobDue) -> None:
+        assert isinstance(event, SourceTouched) or event == JobDue("scan")
+        self._queue.put(event.real_path if isinstance(event, SourceTouched) else EVERYTHING)
 
     def wait_for(self, *folders: Path | bytes, timeout: float = 20) -> None:
         missing = {os.fsencode(folder) for folder in folders} - set(self.seen)
@@ -272,15 +269,14 @@ def test_set_roots_called_again_keeps_watches(watcher: Watcher, root: Path) -> N
     assert watched_folders() == before == 4
 
 
-def test_set_roots_root_replaced_is_watched_anew_and_posted(
+def test_set_roots_root_replaced_is_watched_anew_and_a_scan_is_due(
     watcher: Watcher, posted: Posted, root: Path, tmp_path: Path
 ) -> None:
     watcher.set_roots([str(root)])
     root.rename(tmp_path / "aside")
     root.mkdir()
     watcher.set_roots([str(root)])
-    posted.wait_for(root)
-    posted.seen.clear()
+    posted.wait_for(EVERYTHING)
     (root / "file").write_text("")
     posted.wait_for(root)
 
@@ -305,7 +301,7 @@ def test_watcher_nested_roots_both_work(watcher: Watcher, posted: Posted, root: 
     posted.wait_for(root / "a" / "deep")
 
 
-def test_watcher_queue_overflow_posts_the_root(watcher: Watcher, posted: Posted, root: Path) -> None:
+def test_watcher_queue_overflow_makes_a_scan_due(watcher: Watcher, posted: Posted, root: Path) -> None:
     """A real overflow: the thread that reads is held while more happens than the kernel's queue takes."""
     with open("/proc/sys/fs/inotify/max_queued_events") as file:
         capacity = int(file.read())
@@ -319,8 +315,7 @@ def test_watcher_queue_overflow_posts_the_root(watcher: Watcher, posted: Posted,
         for _ in range(capacity // 2 + 1000):
             os.utime(one)
             os.utime(two)
-        posted.seen.clear()
-    posted.wait_for(root)
+    posted.wait_for(EVERYTHING)
     (root / "a" / "deep" / "after").write_text("")
     posted.wait_for(root / "a" / "deep")
 
