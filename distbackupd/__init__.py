@@ -5,6 +5,7 @@ The map of the house; lower floors know nothing of higher ones (a test holds eve
     daemon | cli                    what systemd or a person starts
     wiring                          the only place that builds adapters and hands them to the engine
     catalogue | store | sources | hotplug | schedule | notify | config     adapters, one outside thing each
+    streams                         reading and hashing open files, for adapters
     engine                          use cases: scan, backup, verify, restore, enrol; speaks to ports only
     planning                        pure decisions: what to evict, copy and verify; ignore rules
     model                           frozen values, events, errors

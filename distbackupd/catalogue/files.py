@@ -67,10 +67,10 @@ class FileTable:
         return int(row[0])
 
     def find_renamed(self, entry: Entry) -> int | None:
-        """The object of a current file with the same device, inode, size and mtime, None where there is none."""
+        """The object of a file, past or present, with the same device, inode, size and mtime, None where there is none."""
         row = self._database.execute(
             "SELECT object FROM file WHERE inode = ? AND device = ? AND size = ? AND mtime_ns = ? "
-            "AND gone = 0 AND object IS NOT NULL AND inode <> 0 LIMIT 1",
+            "AND object IS NOT NULL AND inode <> 0 LIMIT 1",
             (entry.inode, entry.device, entry.size, entry.mtime_ns),
         ).fetchone()
         return None if row is None else int(row[0])
@@ -108,7 +108,7 @@ class FileTable:
             )
 
     def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
-        """Mark everything below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
+        """Mark all in and below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
         self._database.begin()
         condition, parameters = _below("path", path)
         for kept in keep:
@@ -195,10 +195,10 @@ class FileTable:
         return int(row[0]), int(row[1])
 
     def has_entries_below(self, path: bytes) -> bool:
-        """Whether any current entry is known below the virtual folder."""
+        """Whether any current entry but the folder itself is known in or below the virtual folder."""
         condition, parameters = _below("path", path)
         row = self._database.execute(
-            f"SELECT 1 FROM folder JOIN file ON file.folder = folder.id AND file.gone = 0 WHERE {condition} LIMIT 1",
+            f"SELECT 1 FROM folder JOIN file ON file.folder = folder.id AND file.gone = 0 AND name <> x'' WHERE {condition} LIMIT 1",
             parameters,
         ).fetchone()
         return row is not None
@@ -322,7 +322,7 @@ def _below(column: str, path: bytes) -> tuple[str, list[Any]]:
 
 
 def _join(folder: bytes, name: bytes) -> bytes:
-    """The path of an entry; the root itself has an empty name."""
+    """The path of an entry; a source's own folder has an empty name."""
     if not name:
         return folder
     return folder + name if folder == b"/" else folder + b"/" + name

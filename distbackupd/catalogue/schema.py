@@ -53,7 +53,7 @@ CREATE TABLE object (
 CREATE TABLE file (
     id INTEGER PRIMARY KEY,
     folder INTEGER NOT NULL REFERENCES folder(id),
-    name BLOB NOT NULL,                  -- empty only for a source mapped to '/'
+    name BLOB NOT NULL,                  -- empty: the folder itself, if it is a source
     kind INTEGER NOT NULL,               -- model.files.EntryKind
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
@@ -71,7 +71,7 @@ CREATE TABLE file (
 CREATE UNIQUE INDEX file_current ON file(folder, name) WHERE gone = 0;
 CREATE INDEX file_past ON file(folder, name) WHERE gone <> 0;
 CREATE INDEX file_object ON file(object) WHERE object IS NOT NULL;
-CREATE INDEX file_inode ON file(inode, device) WHERE gone = 0 AND object IS NOT NULL AND inode <> 0;
+CREATE INDEX file_inode ON file(inode, device) WHERE object IS NOT NULL AND inode <> 0;
 
 CREATE TABLE touched_object (
     id INTEGER PRIMARY KEY               -- lost a living file; recounted when a whole scan ends

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, Space, Volume
+from distbackupd.model.errors import DistbackupError
 from distbackupd.model.events import Event
 from distbackupd.model.files import (
     Entry,
@@ -29,6 +31,13 @@ class Stop(Protocol):
 
     def is_set(self) -> bool:
         """Whether to stop as soon as nothing is left half-done."""
+
+
+class Pulse(Stop, Protocol):
+    """What long work in a worker thread looks at and tells: whether to stop, and how far it is. Thread-safe."""
+
+    def beat(self, done_bytes: int) -> None:
+        """So many bytes more are read or written."""
 
 
 class Reporter(Protocol):
@@ -61,10 +70,10 @@ class Clock(Protocol):
 
 
 class FolderState(NamedTuple):
-    """A real folder before it is listed. ``device`` tells whether something is mounted there."""
+    """A real folder before it is listed. ``device`` tells whether something else is mounted there than before."""
 
     device: int
-    inode: int
+    empty: bool
 
 
 class SourceTree(Protocol):
@@ -79,11 +88,12 @@ class SourceTree(Protocol):
         """The folder's entries by name, and the names that could not be read with the reason.
 
         ``wanted`` gives the priority of a name, or None to leave it out. Side files (``.meta-inf``) are applied to
-        their files and left out. ``follow``: symbolic links are taken for what they point to. Names that could not be
-        read are in none of the entries. Raises SourceTrouble if the folder cannot be listed.
+        their files and left out; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where it says "inf".
+        ``follow``: symbolic links are taken for what they point to. Names that could not be read are in none of the
+        entries. Raises SourceTrouble if the folder cannot be listed.
         """
 
-    def describe_folder(self, path: bytes, follow: bool) -> Entry:
+    def describe_folder(self, path: bytes) -> Entry:
         """The folder itself as an entry with an empty name; raises SourceTrouble."""
 
     def is_marked_skipped(self, path: bytes) -> bool:
@@ -92,21 +102,31 @@ class SourceTree(Protocol):
     def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
         """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
 
+    def close_file(self, descriptor: int) -> None:
+        """Close what :meth:`open_file` opened."""
+
     def confirm_unchanged(self, descriptor: int, size: int, mtime_ns: int) -> None:
         """Raises SourceChanged if the open file is not any more as told."""
 
-    def hash_file(self, path: bytes, waiting: WaitingFile, stop: Stop) -> bytes:
-        """The SHA-256 of the file; it did not change while it was read. Raises SourceTrouble, Interrupted. Thread-safe."""
+    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
+        """The SHA-256 of the file, which did not change while it was read. Thread-safe.
+
+        Raises SourceChanged, SourceTrouble, Interrupted.
+        """
 
 
 # --- the store on a backup disk --------------------------------------------------------------------------------------
 
 
 class StagedCopy(NamedTuple):
-    """Content that lies complete, hashed and under a temporary name on the disk, not yet durable."""
+    """Content that lies complete and hashed on the disk, under a temporary name and not yet durable.
+
+    ``placed``: under its final name already; an interrupted session made it durable and did not come to record it.
+    """
 
     digest: bytes
     size: int
+    placed: bool = False
 
 
 class CopyVerdict(NamedTuple):
@@ -136,16 +156,17 @@ class DiskStore(Protocol):
     def space(self) -> Space:
         """Room as the file system tells it now."""
 
-    def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], stop: Stop) -> list[StagedCopy]:
+    def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
         """Complete copies that an interrupted session left under temporary names; all other leftovers are removed.
 
         ``sizes`` tells the expected sizes of digests that are wanted; only content that hashes to its name is kept.
         """
 
-    def stage(self, descriptor: int, digest: bytes, size: int, stop: Stop) -> StagedCopy:
+    def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
         """Copy from ``descriptor`` to a temporary file, hashing on the way.
 
-        Raises SourceChanged when the content does not hash to ``digest``; nothing is left behind then.
+        Raises SourceChanged when the content does not hash to ``digest``, SourceTrouble when it cannot be read; nothing
+        is left behind then. Raises Interrupted.
         """
 
     def commit(self, staged: Sequence[StagedCopy]) -> None:
@@ -163,7 +184,7 @@ class DiskStore(Protocol):
     def open_object(self, digest: bytes) -> int:
         """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
 
-    def check(self, digest: bytes, size: int, stop: Stop) -> CopyVerdict:
+    def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
         """Read an object again, past the page cache where that can be, and compare."""
 
     def set_aside(self, digest: bytes) -> None:
@@ -188,10 +209,11 @@ class DiskStore(Protocol):
 class Mounter(Protocol):
     """Mounts disks, or uses them where they are mounted."""
 
-    def mounted(self, volume: Volume, name: str) -> AbstractContextManager[Mount]:
+    def mounted(self, volume: Volume, name: str, read_only: bool = False) -> AbstractContextManager[Mount]:
         """The volume, mounted while the context lasts; on exit what was mounted here is flushed and unmounted.
 
-        Raises DiskTrouble in a sentence if it cannot be mounted; on exit, if it is busy, names who holds it.
+        ``read_only``: nothing will be written; else a disk that can only be read raises DiskReadOnly. Raises
+        DiskTrouble in a sentence if it cannot be mounted; on exit, if it is busy, names who holds it.
         """
 
     def mounts(self) -> list[Mount]:
@@ -213,8 +235,17 @@ class SourceTable(Protocol):
     def all(self) -> list[Source]:
         """Every source, by virtual path."""
 
+    def map(self, source: Source) -> None:
+        """Map, or map anew, a virtual path. Durable when it returns."""
+
+    def unmap(self, virtual_path: bytes) -> bool:
+        """Whether there was such a source; its files stay known until the next scan. Durable when it returns."""
+
     def settings(self) -> dict[bytes, FolderSettings]:
         """What is set, by virtual path."""
+
+    def set_settings(self, virtual_path: bytes, settings: FolderSettings) -> None:
+        """Set, or with default settings clear, what holds for a virtual folder. Durable when it returns."""
 
 
 class FolderChanges(NamedTuple):
@@ -234,10 +265,10 @@ class FolderChanges(NamedTuple):
 
 
 class FileTable(Protocol):
-    """Versions of files. ``scan_started`` to ``scan_finished`` brackets one scan."""
+    """Versions of files."""
 
     def folder(self, path: bytes) -> list[KnownEntry]:
-        """Current entries of the virtual folder, by name."""
+        """Current entries of the virtual folder, by name. A source's own folder is in itself, with an empty name."""
 
     def attributes_id(self, entry: Entry) -> int:
         """The id under which the entry's attributes are interned."""
@@ -245,20 +276,17 @@ class FileTable(Protocol):
     def find_renamed(self, entry: Entry) -> int | None:
         """The object of a file with the same device, inode, size and mtime, None where there is none."""
 
-    def objects_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
-        """Ids of the objects that the catalogue knows among ``digests``."""
-
     def ensure_object(self, digest: bytes, size: int) -> int:
         """The id of the object, made if it is new."""
 
     def record_folder(self, path: bytes, changes: FolderChanges, now: int) -> None:
-        """Record one folder's changes; not yet committed."""
+        """Record one folder's changes; not yet committed. What they refer to lives from now on."""
 
     def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
-        """Mark everything below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
+        """Mark all in and below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
 
-    def drop_waiting_below(self, path: bytes) -> None:
-        """Forget what waits to be hashed below the virtual folder."""
+    def has_entries_below(self, path: bytes) -> bool:
+        """Whether any current entry but the folder itself is known in or below the virtual folder."""
 
     def start_scan(self) -> None:
         """Empty the queue of files that wait to be hashed."""
@@ -266,17 +294,23 @@ class FileTable(Protocol):
     def waiting_total(self) -> tuple[int, int]:
         """How many files wait, and their bytes; names of one inode count once."""
 
-    def waiting(self, after: tuple[int, int], limit: int) -> list[WaitingFile]:
-        """The next files to hash, by device and inode, one for each inode, behind the given (device, inode)."""
+    def waiting(self) -> Iterator[WaitingFile]:
+        """Files to hash, by device and inode; of the names of one inode the first. Survives :meth:`record_hashes`."""
 
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
         """Turn waiting files (and their other names) into current versions, durably."""
 
     def finish_scan(self, now: int) -> None:
-        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans."""
+        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans.
+
+        Only at the end of a scan that saw everything: until then what lost a name may have got another one.
+        """
 
     def commit(self) -> None:
         """Make what was recorded durable."""
+
+    def rollback(self) -> None:
+        """Forget what was recorded since the last commit."""
 
     def count(self) -> tuple[int, int]:
         """Current entries, and bytes of current regular files."""
@@ -288,7 +322,7 @@ class FileTable(Protocol):
         """Every entry below (and at) the virtual path, folders before what they hold."""
 
     def listing(self, prefix: bytes) -> Iterator[ListedFile]:
-        """Current entries below the virtual path, by folder and name."""
+        """Current entries below (and at) the virtual path, by folder and name."""
 
     def path_of_object(self, object_id: int) -> bytes:
         """One virtual path that has or had this content; empty where none is known."""
@@ -327,14 +361,14 @@ class ObjectTable(Protocol):
     def known_sizes(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Sizes of those digests that are living objects."""
 
-    def forget_unheld_orphans(self) -> int:
-        """Drop objects that no file, past or present, and no disk refers to; how many they were."""
+    def strike(self, disk: int, object_id: int) -> None:
+        """The disk's copy of the object is bad or missing; no file is to be removed. Durable when it returns."""
 
-    def by_copies(self) -> list[tuple[int, int, int]]:
-        """(holder set id, living objects, their bytes)."""
+    def identifiers(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """Ids of those digests that the catalogue knows."""
 
-    def saturated_by_set(self) -> dict[int, int]:
-        """Bytes of living objects at their maxcopies, by holder set id."""
+    def by_holders(self) -> list[tuple[int, int, int, int]]:
+        """(holder set id, living objects, their bytes, bytes of those that are at their maxcopies)."""
 
 
 class DiskTable(Protocol):
@@ -352,14 +386,14 @@ class DiskTable(Protocol):
     def update(self, disk: BackupDisk) -> None:
         """Store all fields of a known disk; raises UsageError if the name is taken."""
 
-    def delete(self, disk: int) -> None:
+    def delete(self, disk: BackupDisk) -> None:
         """Forget a disk that holds nothing; raises UsageError if it holds something."""
 
     def drop(self, disk: int) -> int:
         """The disk holds nothing any more (it failed); how many objects it held."""
 
     def used(self, disk: int) -> tuple[int, int]:
-        """How many objects the disk holds, and their bytes."""
+        """How many objects the disk holds, and their footprint in bytes."""
 
     def verified_at(self, disk: int) -> dict[int, int]:
         """When each folder (0 to 4095) was last verified whole, unix seconds."""
@@ -429,3 +463,69 @@ class Catalogue(Protocol):
 
     def write_copy(self, path: bytes) -> None:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
+
+
+# --- where a restore writes ------------------------------------------------------------------------------------------
+
+
+class Placement(Enum):
+    """What became of an entry at the destination."""
+
+    RESTORED = "restored"
+    LEFT_ALONE = "left alone"
+    """It was there already, with the right kind, size and time (or target); its metadata is repaired."""
+    IN_THE_WAY = "in the way"
+    """Something else stands there, and was not to be overwritten (a folder never is)."""
+    NOT_KEPT = "not kept"
+    """The destination cannot hold such an entry: a device node without privilege, a link on FAT."""
+
+
+class TargetTrouble(DistbackupError):
+    """The destination takes nothing any more: full, read-only, gone. What was restored stays."""
+
+    exit_code = 4
+
+
+class EntryRefused(DistbackupError):
+    """One entry cannot be written at the destination, or must not: its path leads outside. The restore goes on."""
+
+    exit_code = 3
+
+
+class BadContent(DistbackupError):
+    """An object is missing, unreadable, or does not hash to its name. Nothing of it was restored."""
+
+    exit_code = 7
+
+
+class RestoreTarget(Protocol):
+    """A folder below which a tree is restored. Nothing outside of it is ever touched, whatever the entries say.
+
+    Every method takes entries with virtual, absolute paths, and raises EntryRefused or TargetTrouble. Folders on the
+    way are made where they are missing. All but ``make_folder`` and ``finish`` are thread-safe.
+    """
+
+    def make_folder(self, entry: RestoreEntry) -> Placement:
+        """Make the folder, or take it as it stands; its metadata comes with :meth:`finish`."""
+
+    def place(self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool) -> Placement:
+        """Restore an entry of any other kind, whole or not at all.
+
+        ``open_content`` gives a descriptor (closed here) of the content, None for what has none. Raises BadContent,
+        Interrupted, and what ``open_content`` raises.
+        """
+
+    def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
+        """Make the entry another name of what was restored at the virtual path ``first``; NOT_KEPT where that fails."""
+
+    def link_content(self, entry: RestoreEntry, open_content: Callable[[], int], overwrite: bool) -> Placement:
+        """Make the entry a name of the object's own file. Raises UsageError across file systems, BadContent."""
+
+    def foresee(self, entry: RestoreEntry, overwrite: bool) -> Placement:
+        """What would become of the entry; RESTORED also if only the disk could tell more. Changes nothing."""
+
+    def exists_below(self, folder: bytes, path: bytes) -> bool:
+        """Whether anything stands at the virtual ``path`` below another real folder."""
+
+    def finish(self) -> Mapping[str, int]:
+        """Give all folders their metadata. What could not be kept, and how often: ``{"owner": 12}``."""

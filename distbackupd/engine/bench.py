@@ -1,0 +1,21 @@
+"""What every use case works with, handed over by ``wiring`` in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distbackupd.engine.ports import Catalogue, Clock, DiskStore, Mounter, Reporter, SourceTree
+from distbackupd.model.disks import Mount
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The ports of the engine. ``open_store`` gives the store that lies at a path of a mounted disk."""
+
+    catalogue: Catalogue
+    tree: SourceTree
+    mounter: Mounter
+    open_store: Callable[[bytes, Mount], DiskStore]
+    reporter: Reporter
+    clock: Clock

@@ -1,0 +1,288 @@
+"""Carry out a plan on a mounted disk, durably, and record each batch when it is safe.
+
+Copies are made in batches: each is hashed while it is copied to a temporary name; then, flush, rename, flush, record.
+What makes way leaves only when its successor lies complete on the disk. Where the disk has no room for both at once,
+the source is read once before, and only if it is as expected the room is made. The catalogue strikes a copy before its
+file is removed and records one after its file is safe: it never says more than the disk holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import DiskStore, StagedCopy, Stop
+from distbackupd.engine.pulse import Meter, work_in_threads
+from distbackupd.engine.virtual_tree import VirtualTree
+from distbackupd.model.disks import BackupDisk, footprint
+from distbackupd.model.errors import Interrupted, SourceTrouble
+from distbackupd.model.events import FileSkipped
+from distbackupd.model.files import SourceFile, WaitingFile
+from distbackupd.model.plans import Copy, Eviction, Plan
+
+BATCH_OBJECTS = 2000
+BATCH_BYTES = 256 << 20
+_TASK_OBJECTS = 32
+_TASK_BYTES = 8 << 20
+_MARGIN = 16 << 20
+"""Bytes of physical room that are left to the file system's own tables."""
+
+
+@dataclass(slots=True)
+class Execution:
+    """What was done, counted while it is done."""
+
+    copied_objects: int = 0
+    copied_bytes: int = 0
+    deleted_objects: int = 0
+    deleted_bytes: int = 0
+    skipped: int = 0
+
+
+class _Task(NamedTuple):
+    copy: Copy
+    digest: bytes
+    sources: tuple[SourceFile, ...]
+
+
+class _Outcome(NamedTuple):
+    """``staged`` is None where no source was good; ``problems`` names each that was tried."""
+
+    task: _Task
+    staged: StagedCopy | None
+    problems: list[tuple[bytes, str]]
+
+
+class Executor:
+    """Carries out one plan on one disk. ``done`` is true at any moment, also after an exception."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        disk: BackupDisk,
+        store: DiskStore,
+        tree: VirtualTree,
+        capacity: int,
+        stop: Stop,
+        checks_existing: bool,
+    ) -> None:
+        """``checks_existing``: finished copies that were never recorded may lie on the disk; take them over."""
+        self._bench = bench
+        self._objects = bench.catalogue.objects
+        self._disk = disk
+        self._store = store
+        self._tree = tree
+        self._capacity = capacity
+        self._stop = stop
+        self._meter = Meter(stop)
+        self._checks_existing = checks_existing
+        self._block_size = store.space().block_size
+        self._used = 0
+        self.done = Execution()
+
+    def run(self, plan: Plan) -> None:
+        """Evict, then copy. Raises DiskTrouble or Interrupted; what was recorded before stays true."""
+        self._used = plan.used_before
+        reporter = self._bench.reporter
+        if plan.evictions:
+            reporter.begin("deleting", len(plan.evictions))
+            try:
+                for start in range(0, len(plan.evictions), BATCH_OBJECTS):
+                    self._check_stop()
+                    batch = plan.evictions[start : start + BATCH_OBJECTS]
+                    self._evict(batch)
+                    reporter.advance(len(batch), 0)
+            finally:
+                reporter.end()
+        if plan.copies:
+            reporter.begin("copying", len(plan.copies), plan.copy_bytes)
+            try:
+                self._copy_all(plan.copies)
+            finally:
+                reporter.end()
+
+    def _copy_all(self, copies: Sequence[Copy]) -> None:
+        position = 0
+        while position < len(copies):
+            self._check_stop()
+            free = self._store.space().free - _MARGIN
+            batch, roomy = self._next_batch(copies, position, free)
+            position += len(batch)
+            if roomy:
+                self._copy_batch(batch)
+            else:
+                self._copy_into_no_room(batch[0])
+
+    def _next_batch(self, copies: Sequence[Copy], start: int, free: int) -> tuple[Sequence[Copy], bool]:
+        """The next copies that fit beside what is there, and True; or one that does not, and False."""
+        end, size, need = start, 0, 0
+        while end < len(copies) and end - start < BATCH_OBJECTS and size < BATCH_BYTES:
+            need += footprint(copies[end].size, self._block_size)
+            if need > free and (end > start or copies[end].victims):
+                break
+            size += copies[end].size
+            end += 1
+        return (copies[start:end], True) if end > start else (copies[start : start + 1], False)
+
+    def _copy_batch(self, batch: Sequence[Copy]) -> None:
+        outcomes = {}
+        staged: list[StagedCopy] = []
+        try:
+            tasks = self._in_source_order(self._tasks(batch))
+            for results in work_in_threads(_handfuls(tasks), self._stage_all, self._meter, self._bench.reporter):
+                for outcome in results:
+                    outcomes[outcome.task.copy.object_id] = outcome
+                    if outcome.staged is not None:
+                        staged.append(outcome.staged)
+                last = results[-1].task.sources if results else ()
+                self._bench.reporter.advance(len(results), self._meter.drain(), last[0].path if last else b"")
+        except BaseException:
+            self._store.discard(staged)
+            raise
+        # In the plan's order, so that after each step the disk holds no more than it may.
+        self._finish([outcomes[copy.object_id] for copy in batch if copy.object_id in outcomes])
+
+    def _copy_into_no_room(self, copy: Copy) -> None:
+        """The disk cannot hold both: read the source first, then make room, then copy."""
+        task = self._tasks([copy])[0]
+        problems: list[tuple[bytes, str]] = []
+        for source in task.sources:
+            waiting = WaitingFile(0, source.path, source.size, source.mtime_ns, 0, source.inode)
+            try:
+                digest = self._bench.tree.hash_file(self._real(source), waiting, self._meter)
+            except SourceTrouble as trouble:
+                problems.append((source.path, str(trouble)))
+                continue
+            self._meter.drain()
+            if digest == task.digest:
+                self._evict(copy.victims)
+                outcome = self._stage(task._replace(copy=copy._replace(victims=())))
+                break
+            problems.append((source.path, "its content is not what it was when it was hashed"))
+        else:
+            outcome = _Outcome(task, None, problems)
+        self._bench.reporter.advance(1, self._meter.drain(), task.sources[0].path if task.sources else b"")
+        self._finish([outcome])
+
+    def _tasks(self, batch: Sequence[Copy]) -> list[_Task]:
+        identifiers = [copy.object_id for copy in batch]
+        digests = self._objects.digests(identifiers)
+        sources: dict[int, list[SourceFile]] = {}
+        for source in self._bench.catalogue.files.sources_of(identifiers):
+            sources.setdefault(source.object_id, []).append(source)
+        return [
+            _Task(copy, digests[copy.object_id][0], tuple(sources.get(copy.object_id, ())))
+            for copy in batch
+            if copy.object_id in digests
+        ]
+
+    def _in_source_order(self, tasks: list[_Task]) -> list[_Task]:
+        """Neighbours in a folder were mostly written one after another: a spinning source disk reads them faster so."""
+        return sorted(tasks, key=lambda task: task.sources[0].path if task.sources else b"")
+
+    def _stage_all(self, tasks: Sequence[_Task]) -> list[_Outcome]:
+        outcomes = []
+        for task in tasks:
+            if self._meter.is_set():
+                break
+            try:
+                outcomes.append(self._stage(task))
+            except Interrupted:
+                break
+        return outcomes
+
+    def _stage(self, task: _Task) -> _Outcome:
+        problems: list[tuple[bytes, str]] = []
+        size = task.copy.size
+        if self._checks_existing and self._store.size_of(task.digest) == size:
+            if not self._store.check(task.digest, size, self._meter).problem:
+                return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems)
+            self._store.set_aside(task.digest)
+        for source in task.sources:
+            try:
+                descriptor = self._bench.tree.open_file(self._real(source), size, source.mtime_ns, source.inode)
+                try:
+                    staged = self._store.stage(descriptor, task.digest, size, self._meter)
+                    try:
+                        self._bench.tree.confirm_unchanged(descriptor, size, source.mtime_ns)
+                    except SourceTrouble:
+                        self._store.discard([staged])
+                        raise
+                finally:
+                    self._bench.tree.close_file(descriptor)
+            except SourceTrouble as trouble:
+                problems.append((source.path, str(trouble)))
+                continue
+            return _Outcome(task, staged, problems)
+        return _Outcome(task, None, problems)
+
+    def _finish(self, outcomes: Sequence[_Outcome]) -> None:
+        """Make room, make durable, record. What does not fit after all, for something else was skipped, is given up."""
+        accepted: list[_Outcome] = []
+        given_up: list[StagedCopy] = []
+        victims: list[Eviction] = []
+        for outcome in outcomes:
+            if outcome.staged is None:
+                self._tell_skipped(outcome)
+                continue
+            copy = outcome.task.copy
+            freed = sum(footprint(victim.size, self._block_size) for victim in copy.victims)
+            used = self._used - freed + footprint(copy.size, self._block_size)
+            if used > self._capacity:
+                given_up.append(outcome.staged)
+                continue
+            self._used = used
+            victims.extend(copy.victims)
+            accepted.append(outcome)
+        self._store.discard(given_up)
+        if not accepted:
+            return
+        if victims:
+            # The newcomers' bytes must be safe before anything leaves for them.
+            self._store.flush()
+            self._evict(victims, accounted=True)
+        self._store.commit([outcome.staged for outcome in accepted if outcome.staged and not outcome.staged.placed])
+        self._objects.record_copies(self._disk.id, [outcome.task.copy.object_id for outcome in accepted])
+        self.done.copied_objects += len(accepted)
+        self.done.copied_bytes += sum(outcome.task.copy.size for outcome in accepted)
+
+    def _evict(self, evictions: Sequence[Eviction], accounted: bool = False) -> None:
+        identifiers = [eviction.object_id for eviction in evictions]
+        digests = self._objects.digests(identifiers)
+        self._objects.record_removals(self._disk.id, identifiers)
+        self._store.remove(digest for digest, _ in digests.values())
+        self._objects.removals_done(self._disk.id)
+        if not accounted:
+            self._used -= sum(footprint(eviction.size, self._block_size) for eviction in evictions)
+        self.done.deleted_objects += len(evictions)
+        self.done.deleted_bytes += sum(eviction.size for eviction in evictions)
+
+    def _tell_skipped(self, outcome: _Outcome) -> None:
+        self.done.skipped += 1
+        if not outcome.problems:
+            path = self._bench.catalogue.files.path_of_object(outcome.task.copy.object_id)
+            self._bench.reporter.tell(FileSkipped(path, "no file has this content any more"))
+        for path, reason in outcome.problems:
+            self._bench.reporter.tell(FileSkipped(path, reason))
+
+    def _real(self, source: SourceFile) -> bytes:
+        real = self._tree.real_path(source.path)
+        if real is None:
+            raise SourceTrouble("its source is not mapped any more")
+        return real
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("stopped between two batches; what was copied is recorded, the next session goes on there")
+
+
+def _handfuls(tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
+    """Small copies in handfuls, so that handing them over costs little; large ones alone."""
+    start, size = 0, 0
+    for end, task in enumerate(tasks, 1):
+        size += task.copy.size
+        if end - start >= _TASK_OBJECTS or size >= _TASK_BYTES or end == len(tasks):
+            yield tasks[start:end]
+            start, size = end, 0

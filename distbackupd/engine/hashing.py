@@ -1,0 +1,105 @@
+"""Hash what a scan found new or changed, in worker threads, and record it in durable batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import Stop
+from distbackupd.engine.pulse import Meter, work_in_threads
+from distbackupd.engine.virtual_tree import VirtualTree
+from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
+from distbackupd.model.events import FileSkipped
+from distbackupd.model.files import HashedFile, WaitingFile
+
+_CHUNK_FILES = 64
+_CHUNK_BYTES = 16 << 20
+_RECORD_FILES = 4000
+_RECORD_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class HashingOutcome:
+    """``skipped`` files could not be read and are reported; ``changing`` ones (virtual paths) want another look."""
+
+    files: int = 0
+    read_bytes: int = 0
+    skipped: int = 0
+    changing: list[bytes] = field(default_factory=list)
+
+
+def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
+    """Hash every waiting file. Raises Interrupted when stopped; what was hashed until then is recorded."""
+    files = bench.catalogue.files
+    count, total = files.waiting_total()
+    outcome = HashingOutcome()
+    if not count:
+        return outcome
+    meter = Meter(stop)
+    unrecorded: list[HashedFile] = []
+    recorded = bench.clock.monotonic()
+
+    def record() -> None:
+        nonlocal recorded
+        files.record_hashes(unrecorded, bench.clock.now())
+        unrecorded.clear()
+        recorded = bench.clock.monotonic()
+
+    bench.reporter.begin("hashing", count, total)
+    try:
+        for results in work_in_threads(
+            _chunks(files.waiting()), lambda chunk: _hash_chunk(bench, tree, chunk, meter), meter, bench.reporter
+        ):
+            for waiting, result in results:
+                if isinstance(result, bytes):
+                    unrecorded.append(HashedFile(waiting.ticket, result))
+                    outcome.files += 1
+                    outcome.read_bytes += waiting.size
+                elif isinstance(result, SourceChanged):
+                    outcome.changing.append(waiting.path)
+                else:
+                    outcome.skipped += 1
+                    bench.reporter.tell(FileSkipped(waiting.path, str(result)))
+            bench.reporter.advance(len(results), meter.drain(), results[-1][0].path if results else b"")
+            if len(unrecorded) >= _RECORD_FILES or bench.clock.monotonic() - recorded > _RECORD_SECONDS:
+                record()
+    finally:
+        if unrecorded:
+            record()
+        bench.reporter.end()
+    if stop.is_set():
+        raise Interrupted("hashing was stopped; what was hashed is recorded, the next scan goes on there")
+    return outcome
+
+
+def _hash_chunk(
+    bench: Bench, tree: VirtualTree, chunk: list[WaitingFile], meter: Meter
+) -> list[tuple[WaitingFile, bytes | SourceTrouble]]:
+    results: list[tuple[WaitingFile, bytes | SourceTrouble]] = []
+    for waiting in chunk:
+        if meter.is_set():
+            break
+        real = tree.real_path(waiting.path)
+        assert real is not None
+        try:
+            results.append((waiting, bench.tree.hash_file(real, waiting, meter)))
+        except SourceTrouble as trouble:
+            results.append((waiting, trouble))
+        except Interrupted:
+            break
+    return results
+
+
+def _chunks(waiting: Iterator[WaitingFile]) -> Iterator[list[WaitingFile]]:
+    """Small files in handfuls, so that handing them over costs little; large ones alone."""
+    chunk: list[WaitingFile] = []
+    size = 0
+    for file in waiting:
+        chunk.append(file)
+        size += file.size
+        if len(chunk) >= _CHUNK_FILES or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,78 @@
+"""How worker threads and the engine's thread tell each other how far the work is and whether to go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from distbackupd.engine.ports import Reporter, Stop
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+WORKERS = 4
+"""Enough to keep a disk's queue filled; hashing and input/output release the interpreter's lock."""
+_LOOK_SECONDS = 0.25
+
+
+class Meter:
+    """The :class:`~distbackupd.engine.ports.Pulse` that workers are given; the engine's thread reads it."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._aborted = False
+
+    def is_set(self) -> bool:
+        """Whether to stop: somebody asked, or the work is being given up because of an error."""
+        return self._aborted or self._stop.is_set()
+
+    def abort(self) -> None:
+        """Let all workers stop."""
+        self._aborted = True
+
+    def beat(self, done_bytes: int) -> None:
+        """So many bytes more are done."""
+        with self._lock:
+            self._bytes += done_bytes
+
+    def drain(self) -> int:
+        """Bytes done since the last call."""
+        with self._lock:
+            done, self._bytes = self._bytes, 0
+        return done
+
+
+def work_in_threads(
+    tasks: Iterable[Task], work: Callable[[Task], Result], meter: Meter, reporter: Reporter, workers: int = WORKERS
+) -> Iterator[Result]:
+    """Results of ``work`` for each task, in the order in which they are finished; progress is told while waiting.
+
+    At most ``4 * workers`` tasks are under way, so an endless stream of tasks is no trouble. An exception of ``work``
+    or of the consumer ends all: what is under way is told to stop and waited for. When a stop is asked for, no new task
+    is begun; results of what was under way still come.
+    """
+    remaining = iter(tasks)
+    running: set[Future[Result]] = set()
+    with ThreadPoolExecutor(workers, thread_name_prefix="worker") as pool:
+        try:
+            while True:
+                while len(running) < 4 * workers and not meter.is_set():
+                    task = next(remaining, None)
+                    if task is None:
+                        break
+                    running.add(pool.submit(work, task))
+                if not running:
+                    return
+                finished, running = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                reporter.advance(0, meter.drain())
+                for future in finished:
+                    yield future.result()
+        except BaseException:
+            meter.abort()
+            for future in running:
+                future.cancel()
+            raise

@@ -1,0 +1,93 @@
+"""Is this the disk it claims to be, and where is it plugged in?"""
+
+from __future__ import annotations
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import DiskStore
+from distbackupd.engine.virtual_tree import join
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
+from distbackupd.model.errors import DiskNotOurs, DiskTrouble, UsageError
+from distbackupd.model.text import join_words, printable
+
+
+def recognise(store: DiskStore, disk: BackupDisk, root: bytes) -> None:
+    """Make sure that the store belongs to the disk; a disk that was renamed gets its new name.
+
+    Raises:
+        DiskNotOurs: it does not; nothing on it was touched.
+    """
+    identity = store.identity()
+    place = printable(root)
+    if identity is None:
+        raise DiskNotOurs(
+            f"there is no distbackup-disk.json at {place}, so it cannot be recognised as '{disk.name}'; nothing on it was "
+            f"touched: if it lies elsewhere on the disk, say 'dsb disk set {disk.name} --path PATH'"
+        )
+    if identity.uuid != disk.uuid:
+        raise DiskNotOurs(
+            f"the disk at {place} is '{printable(identity.name)}' ({identity.uuid}), not '{disk.name}' ({disk.uuid}); "
+            "nothing on it was touched"
+        )
+    if identity.name != disk.name:
+        store.write_identity(DiskIdentity(disk.uuid, disk.name))
+
+
+def find_disk(bench: Bench, name: str) -> BackupDisk:
+    """The enrolled disk of this name or UUID. Raises UsageError naming those that there are."""
+    disk = bench.catalogue.disks.find(name)
+    if disk is None:
+        names = [known.name for known in bench.catalogue.disks.all()]
+        there_are = f"known are {join_words(names)}" if names else "none is known yet: 'dsb disk add' makes one known"
+        raise UsageError(f"there is no disk '{printable(name)}'; {there_are}")
+    return disk
+
+
+def find_disk_at(bench: Bench, path: bytes) -> tuple[BackupDisk, Mount]:
+    """The enrolled disk whose layout lies at a path. Raises UsageError, DiskNotOurs."""
+    mount = bench.mounter.mount_of(path)
+    identity = bench.open_store(path, mount).identity()
+    if identity is None:
+        raise UsageError(f"{printable(path)} is no backup disk: there is no distbackup-disk.json")
+    disk = bench.catalogue.disks.find(identity.uuid)
+    if disk is None:
+        raise DiskNotOurs(
+            f"the disk at {printable(path)} ('{printable(identity.name)}') belongs to another catalogue; "
+            "nothing on it was touched"
+        )
+    return disk, mount
+
+
+def locate(bench: Bench, disk: BackupDisk) -> tuple[bytes, Mount] | None:
+    """Where the disk is mounted: the path of its layout and the mount; None where it is not.
+
+    Raises:
+        DiskTrouble: two file systems claim to be it: one is a clone.
+    """
+    found: dict[str, tuple[bytes, Mount]] = {}
+    for mount in bench.mounter.mounts():
+        if mount.filesystem_uuid and disk.filesystem_uuid and mount.filesystem_uuid != disk.filesystem_uuid:
+            continue
+        root = join(mount.root, disk.relative_path) if disk.relative_path else mount.root
+        if _is_at(bench, disk, root, mount):
+            found.setdefault(mount.device, (root, mount))
+    if not found and disk.last_path:
+        try:
+            mount = bench.mounter.mount_of(disk.last_path)
+        except OSError:
+            return None
+        if _is_at(bench, disk, disk.last_path, mount):
+            return disk.last_path, mount
+    if len(found) > 1:
+        places = join_words(sorted(printable(root) for root, _ in found.values()))
+        raise DiskTrouble(
+            f"{places} both claim to be '{disk.name}': one is a clone of the other; nothing was touched: unmount the clone"
+        )
+    return next(iter(found.values()), None)
+
+
+def _is_at(bench: Bench, disk: BackupDisk, root: bytes, mount: Mount) -> bool:
+    try:
+        identity = bench.open_store(root, mount).identity()
+    except DiskTrouble:
+        return False
+    return identity is not None and identity.uuid == disk.uuid

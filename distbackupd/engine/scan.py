@@ -1,0 +1,314 @@
+"""Scan: walk the sources, record what they hold, hash what is new or changed.
+
+One folder at a time is compared with the catalogue, so memory does not grow with the tree. What cannot be trusted or
+read stays as it was known. Interrupted at any moment, the next scan goes on: what is recorded is not read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.hashing import hash_waiting
+from distbackupd.engine.ports import FolderChanges, Stop
+from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
+from distbackupd.model.errors import Interrupted, SourceTrouble
+from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, SourceLocked
+from distbackupd.model.files import Entry, EntryKind
+from distbackupd.model.text import printable
+from distbackupd.planning.attendance import distrust
+from distbackupd.planning.comparison import FolderComparison, compare_folder
+
+_COMMIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """``folders``: real folders to look at again (None: everything). ``deep``: with all that is below them.
+
+    ``ignore_lock``: walk locked folders too, and believe an empty source. ``simulate``: report, record nothing.
+    """
+
+    folders: Sequence[bytes] | None = None
+    deep: bool = False
+    ignore_lock: bool = False
+    simulate: bool = False
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one scan counted."""
+
+    entries: int = 0
+    new: int = 0
+    changed: int = 0
+    gone: int = 0
+    skipped: int = 0
+    locked: int = 0
+    hashed: int = 0
+    hashed_bytes: int = 0
+    changing: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A folder still to be walked. ``deep``: with known folders below it; new ones are always walked."""
+
+    virtual: bytes
+    real: bytes
+    context: FolderContext
+    deep: bool
+    above: tuple[tuple[int, int], ...]
+
+
+def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
+    """Bring the catalogue up to date with the sources.
+
+    Source trouble is reported and skipped. Raises Interrupted when stopped; what was recorded until then stays.
+    """
+    began = bench.clock.monotonic()
+    tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
+    tally = _Tally()
+    whole = options.folders is None
+    if whole:
+        bench.reporter.tell(ScanStarted(len(tree.sources)))
+    files = bench.catalogue.files
+    files.start_scan()
+    try:
+        scanner = _Scanner(bench, tree, options, stop, tally)
+        scanner.walk(scanner.roots() if whole else scanner.touched(options.folders or ()))
+        if whole:
+            tally.gone += files.forget_below(b"/", [source.virtual_path for source in tree.sources], scanner.now)
+    except BaseException:
+        files.rollback() if options.simulate else files.commit()
+        raise
+    if options.simulate:
+        _, tally.hashed_bytes = files.waiting_total()
+        files.rollback()
+    else:
+        files.commit()
+        _hash(bench, tree, tally, stop)
+        if tally.changing:
+            _look_again(bench, tree, tally, stop)
+        if whole:
+            files.finish_scan(bench.clock.now())
+            bench.catalogue.sessions.remember("last_scan", str(bench.clock.now()))
+    finished = ScanFinished(
+        entries=tally.entries,
+        new=tally.new,
+        changed=tally.changed,
+        gone=tally.gone,
+        hashed=tally.hashed,
+        hashed_bytes=tally.hashed_bytes,
+        skipped=tally.skipped,
+        locked=tally.locked,
+        seconds=bench.clock.monotonic() - began,
+    )
+    if whole or tally.new or tally.changed or tally.gone or tally.skipped:
+        bench.reporter.tell(finished)
+    return finished
+
+
+def _hash(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop) -> None:
+    outcome = hash_waiting(bench, tree, stop)
+    tally.hashed += outcome.files
+    tally.hashed_bytes += outcome.read_bytes
+    tally.skipped += outcome.skipped
+    tally.changing = outcome.changing
+
+
+def _look_again(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop) -> None:
+    """Files that changed between the walk and the hashing get one more try; then they are left for the next scan."""
+    folders = {parent(path) for path in tally.changing}
+    again = _Tally()
+    files = bench.catalogue.files
+    files.start_scan()
+    scanner = _Scanner(bench, tree, ScanOptions(ignore_lock=True), stop, again)
+    scanner.walk(
+        [
+            _Visit(folder, real, tree.context(folder), False, ())
+            for folder in sorted(folders)
+            if (real := tree.real_path(folder)) is not None
+        ]
+    )
+    files.commit()
+    _hash(bench, tree, again, stop)
+    tally.hashed += again.hashed
+    tally.hashed_bytes += again.hashed_bytes
+    tally.skipped += again.skipped + len(again.changing)
+    for path in again.changing:
+        bench.reporter.tell(FileSkipped(path, "it changed while it was read"))
+
+
+class _Scanner:
+    def __init__(self, bench: Bench, tree: VirtualTree, options: ScanOptions, stop: Stop, tally: _Tally) -> None:
+        self._bench = bench
+        self._files = bench.catalogue.files
+        self._tree = tree
+        self._options = options
+        self._stop = stop
+        self._tally = tally
+        self.now = bench.clock.now()
+
+    def roots(self) -> list[_Visit]:
+        """Every source that can be trusted today."""
+        visits = []
+        for source in self._tree.sources:
+            context = self._tree.enter(source.virtual_path, None)
+            try:
+                state = self._bench.tree.inspect(source.real_path)
+            except SourceTrouble as trouble:
+                self._lock(source.virtual_path, f"{printable(source.real_path)}: {trouble}")
+                continue
+            if not self._options.ignore_lock:
+                known = self._files.has_entries_below(source.virtual_path) if state.empty else False
+                own = next((entry for entry in self._files.folder(source.virtual_path) if not entry.name), None)
+                reason = distrust(state.empty, known, own.device if own else None, state.device)
+                if reason:
+                    self._lock(source.virtual_path, f"{printable(source.real_path)}: {reason}")
+                    continue
+            visits.append(_Visit(source.virtual_path, source.real_path, context, True, ()))
+        return visits
+
+    def touched(self, folders: Sequence[bytes]) -> list[_Visit]:
+        """Only these real folders; one that is not there any more is looked at from the one above it."""
+        visits: dict[bytes, _Visit] = {}
+        for folder in folders:
+            for virtual in self._tree.virtual_paths(folder):
+                path = virtual
+                while (real := self._tree.real_path(path)) is not None:
+                    try:
+                        empty = self._bench.tree.inspect(real).empty
+                    except SourceTrouble:
+                        if self._tree.is_source(path):
+                            break
+                        path = parent(path)
+                        continue
+                    if not (empty and self._tree.is_source(path)):
+                        visits[path] = _Visit(path, real, self._tree.context(path), self._options.deep, ())
+                    break
+        return [visits[path] for path in sorted(visits)]
+
+    def walk(self, visits: Sequence[_Visit]) -> None:
+        """Walk depth first; commits now and then. Raises Interrupted."""
+        stack = list(reversed(visits))
+        reporter = self._bench.reporter
+        reporter.begin("scanning")
+        committed = self._bench.clock.monotonic()
+        try:
+            while stack:
+                if self._stop.is_set():
+                    raise Interrupted("the scan was stopped; what it recorded stays, the next one goes on there")
+                visit = stack.pop()
+                below, entries = self._visit(visit)
+                stack.extend(reversed(below))
+                reporter.advance(entries, 0, visit.virtual)
+                if not self._options.simulate and self._bench.clock.monotonic() - committed > _COMMIT_SECONDS:
+                    self._files.commit()
+                    committed = self._bench.clock.monotonic()
+        finally:
+            reporter.end()
+
+    def _visit(self, visit: _Visit) -> tuple[list[_Visit], int]:
+        context = visit.context
+        if context.locked and not self._options.ignore_lock:
+            return [], 0
+        try:
+            if context.hidden or context.priority == 0 or self._bench.tree.is_marked_skipped(visit.real):
+                self._forget(visit.virtual)
+                return [], 0
+            entries, problems = self._bench.tree.list_folder(visit.real, self._wanted(visit), context.follow)
+            if self._tree.is_source(visit.virtual):
+                entries.insert(0, self._bench.tree.describe_folder(visit.real))
+        except SourceTrouble as trouble:
+            self._lock(visit.virtual, str(trouble))
+            return [], 0
+        for name, reason in problems:
+            self._tally.skipped += 1
+            self._bench.reporter.tell(FileSkipped(join(visit.virtual, name), reason))
+        entries = [self._with_limits(entry, context) for entry in entries]
+        known = self._files.folder(visit.virtual)
+        seen = [(entry, self._files.attributes_id(entry)) for entry in entries]
+        comparison = compare_folder(known, seen, {name for name, _ in problems})
+        self._record(visit.virtual, comparison)
+        self._tally.entries += len(entries)
+        fresh = {entry.name for entry in comparison.new}
+        return self._below(visit, entries, fresh), len(entries)
+
+    def _wanted(self, visit: _Visit) -> Callable[[bytes], int | None]:
+        context, virtual = visit.context, visit.virtual
+        mapped = {path for path in self._tree.sources_below(virtual) if parent(path) == virtual}
+        if not mapped and context.rules.empty:
+            return lambda _name: context.priority
+
+        def wanted(name: bytes) -> int | None:
+            if mapped and join(virtual, name) in mapped:
+                return None
+            priority = context.rules.priority(name)
+            return context.priority if priority is None else priority or None
+
+        return wanted
+
+    def _below(self, visit: _Visit, entries: Sequence[Entry], fresh: set[bytes]) -> list[_Visit]:
+        below = []
+        for entry in entries:
+            if entry.kind != EntryKind.FOLDER or not entry.name or not (visit.deep or entry.name in fresh):
+                continue
+            identity = (entry.device, entry.inode)
+            virtual = join(visit.virtual, entry.name)
+            if identity in visit.above:
+                self._lock(virtual, "it is a link to a folder above itself")
+                continue
+            # Only followed links can lead upwards, so only below them the way back has to be known.
+            above = (*visit.above, identity) if visit.above or visit.context.follow else ()
+            context = self._tree.enter(virtual, visit.context._replace(priority=entry.priority))
+            below.append(_Visit(virtual, join(visit.real, entry.name), context, True, above))
+        return below
+
+    def _with_limits(self, entry: Entry, context: FolderContext) -> Entry:
+        """A side file's limit wins over the folder's; -1 is its "no limit"."""
+        if entry.maxcopies:
+            return entry._replace(maxcopies=max(entry.maxcopies, 0))
+        return entry._replace(maxcopies=context.maxcopies) if context.maxcopies else entry
+
+    def _record(self, virtual: bytes, comparison: FolderComparison) -> None:
+        added: list[tuple[Entry, int | None]] = [(entry, None) for entry in comparison.new]
+        changed = [(known.row, entry, content) for known, entry, content in comparison.changed]
+        waiting: list[tuple[Entry, int | None]] = []
+        for entry, known in comparison.read:
+            content = self._known_content(entry)
+            if content is None:
+                waiting.append((entry, known.row if known else None))
+            elif known is None:
+                added.append((entry, content))
+            else:
+                changed.append((known.row, entry, content))
+        for known in comparison.gone:
+            if known.kind == EntryKind.FOLDER and known.name:
+                self._forget(join(virtual, known.name))
+        for known, entry, _ in comparison.changed:
+            if known.kind == EntryKind.FOLDER != entry.kind:
+                self._forget(join(virtual, known.name))
+        tally = self._tally
+        replaced = sum(1 for _, row in waiting if row is not None)
+        tally.new += len(added) + len(waiting) - replaced
+        tally.changed += len(changed) + replaced
+        tally.gone += len(comparison.gone)
+        touched = [(known.row, entry) for known, entry in comparison.touched]
+        gone = [known.row for known in comparison.gone]
+        if added or changed or touched or gone or waiting:
+            self._files.record_folder(virtual, FolderChanges(added, changed, touched, gone, waiting), self.now)
+
+    def _known_content(self, entry: Entry) -> int | None:
+        """The object of a renamed or linked file, or the one that a side file names."""
+        if entry.digest is not None:
+            return self._files.ensure_object(entry.digest, entry.size)
+        return self._files.find_renamed(entry) if entry.inode else None
+
+    def _forget(self, virtual: bytes) -> None:
+        self._tally.gone += self._files.forget_below(virtual, self._tree.sources_below(virtual), self.now)
+
+    def _lock(self, virtual: bytes, reason: str) -> None:
+        self._tally.locked += 1
+        self._bench.reporter.tell(SourceLocked(virtual, reason))

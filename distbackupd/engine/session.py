@@ -1,0 +1,218 @@
+"""A session: one backup disk from recognition to release.
+
+    recognise -> clear up after an interrupted session -> plan -> execute -> verify a share -> save the catalogue's copy
+
+Mounting and unmounting is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.execution import Execution, Executor
+from distbackupd.engine.ports import DiskStore, SessionSummary, Stop
+from distbackupd.engine.pulse import Meter
+from distbackupd.engine.recognition import recognise
+from distbackupd.engine.verification import VerificationOptions, verify_share
+from distbackupd.engine.virtual_tree import VirtualTree, join
+from distbackupd.model.disks import BackupDisk, Mount, Volume
+from distbackupd.model.errors import DiskTrouble, DistbackupError, Interrupted
+from distbackupd.model.events import (
+    DiskRefused,
+    MayUnplug,
+    Remark,
+    SessionFailed,
+    SessionFinished,
+    SessionInterrupted,
+    SessionStarted,
+    StillMounted,
+)
+from distbackupd.model.plans import DiskFacts, Plan, Policy
+from distbackupd.model.text import printable, say_count
+from distbackupd.planning.cycle import plan_cycle
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a session does beside copying. ``share``: what is verified at its end."""
+
+    policy: Policy
+    share: VerificationOptions
+
+
+def back_up_volume(bench: Bench, volume: Volume, options: SessionOptions, stop: Stop) -> bool:
+    """Mount a plugged-in volume and run a session for each enrolled disk on it; whether there was one.
+
+    An unknown volume is not touched, not even mounted. Trouble with the disk is told and ends its session; it does not
+    raise. Raises Interrupted when stopped; the volume is unmounted then too.
+    """
+    disks = [disk for disk in bench.catalogue.disks.all() if disk.filesystem_uuid == volume.filesystem_uuid]
+    if not disks:
+        return False
+    names = ", ".join(disk.name for disk in disks)
+    clones = bench.mounter.attached(volume.filesystem_uuid)
+    if len(clones) > 1:
+        devices = ", ".join(sorted(clone.device for clone in clones))
+        reason = f"{devices} have the same file system UUID, so one is a clone of the other; unplug the clone"
+        bench.reporter.tell(DiskRefused(names, reason))
+        return True
+    try:
+        with bench.mounter.mounted(volume, disks[0].name) as mount:
+            finished = [disk for disk in disks if _run_told(bench, disk, mount, options, stop)]
+        for disk in finished:
+            if mount.ours:
+                bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
+            else:
+                bench.reporter.tell(StillMounted(disk.name, disk.uuid, printable(mount.root)))
+    except DiskTrouble as trouble:
+        bench.reporter.tell(SessionFailed(names, disks[0].uuid, str(trouble)))
+    return True
+
+
+def _run_told(bench: Bench, disk: BackupDisk, mount: Mount, options: SessionOptions, stop: Stop) -> bool:
+    """Whether the session came to its end; if the disk was the reason why not, that is told already."""
+    try:
+        run_session(bench, disk, disk_root(disk, mount), mount, options, stop)
+    except DiskTrouble:
+        return False
+    return True
+
+
+def disk_root(disk: BackupDisk, mount: Mount) -> bytes:
+    """Where the disk's layout lies on the mounted file system."""
+    return join(mount.root, disk.relative_path) if disk.relative_path else mount.root
+
+
+def run_session(
+    bench: Bench, disk: BackupDisk, root: bytes, mount: Mount, options: SessionOptions, stop: Stop
+) -> SessionFinished:
+    """One whole session on a mounted disk. Raises DiskTrouble (after telling it), Interrupted."""
+    began = bench.clock.monotonic()
+    store = bench.open_store(root, mount)
+    try:
+        recognise(store, disk, root)
+        store.prepare()
+    except DiskTrouble as trouble:
+        bench.reporter.tell(DiskRefused(disk.name, str(trouble)))
+        raise
+    bench.reporter.tell(SessionStarted(disk.name, disk.uuid, printable(root)))
+    now = bench.clock.now()
+    session = bench.catalogue.sessions.start(disk, now)
+    done = Execution()
+    outcome, sentence = "failed", ""
+    was_clean = disk.clean
+    try:
+        disk = replace(disk, clean=False, last_session_at=now, last_path=root)
+        bench.catalogue.disks.update(disk)
+        if not was_clean:
+            clear_up(bench, disk, store, stop)
+        capacity = usable_capacity(bench, disk, store)
+        plan = plan_session(bench, disk, store, capacity, options.policy)
+        tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
+        executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not was_clean)
+        done = executor.done
+        if plan.too_large:
+            objects = say_count(plan.too_large, "object")
+            bench.reporter.tell(Remark(f"{disk.name}: its file system holds no file of 4 GiB, {objects} cannot go there"))
+        executor.run(plan)
+        checked = verify_share(bench, disk, store, options.share, stop)
+        disk = save_catalogue(bench, disk, store)
+        finished = SessionFinished(
+            disk=disk.name,
+            uuid=disk.uuid,
+            copied_objects=done.copied_objects,
+            copied_bytes=done.copied_bytes,
+            deleted_objects=done.deleted_objects,
+            deleted_bytes=done.deleted_bytes,
+            verified_objects=checked.objects,
+            skipped=done.skipped,
+            unplaced_objects=plan.unplaced_objects,
+            unplaced_bytes=plan.unplaced_bytes,
+            seconds=bench.clock.monotonic() - began,
+        )
+        bench.catalogue.disks.update(replace(disk, clean=True))
+        outcome, sentence = "finished", finished.sentence
+        bench.reporter.tell(finished)
+    except Interrupted:
+        interrupted = SessionInterrupted(disk.name, disk.uuid, done.copied_objects)
+        outcome, sentence = "interrupted", interrupted.sentence
+        bench.reporter.tell(interrupted)
+        raise
+    except DistbackupError as trouble:
+        failed = SessionFailed(disk.name, disk.uuid, str(trouble))
+        sentence = failed.sentence
+        bench.reporter.tell(failed)
+        raise
+    finally:
+        summary = SessionSummary(
+            disk.name,
+            now,
+            bench.clock.now(),
+            outcome,
+            done.copied_objects,
+            done.copied_bytes,
+            done.deleted_objects,
+            done.deleted_bytes,
+            sentence,
+        )
+        bench.catalogue.sessions.finish(session, summary)
+    return finished
+
+
+def usable_capacity(bench: Bench, disk: BackupDisk, store: DiskStore) -> int:
+    """Bytes of footprint that objects may fill: the disk's size, or less where others took room on it."""
+    _, used = bench.catalogue.disks.used(disk.id)
+    return min(disk.capacity, used + max(0, store.space().free - CATALOGUE_ROOM))
+
+
+CATALOGUE_ROOM = 64 << 20
+"""Bytes kept free for the catalogue's copy, and for the file system's own tables."""
+
+
+def plan_session(bench: Bench, disk: BackupDisk, store: DiskStore | None, capacity: int, policy: Policy) -> Plan:
+    """What a cycle would do now. ``store`` None: the disk is not here; its file system is taken for an ordinary one."""
+    space = store.space() if store is not None else None
+    facts = DiskFacts(
+        id=disk.id,
+        capacity=capacity,
+        block_size=space.block_size if space else 4096,
+        largest_file=space.largest_file if space else 0,
+    )
+    objects = bench.catalogue.objects
+    # The generation as seed: nothing changed, the same plan; a repeated session does not repeat an unlucky choice.
+    rng = Random(bench.catalogue.generation())
+    return plan_cycle(objects.facts(), objects.holder_sets(), facts, policy, bench.clock.now(), rng)
+
+
+def clear_up(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop) -> None:
+    """After an interrupted session: take over complete copies, remove the rest, finish removals."""
+    objects = bench.catalogue.objects
+    pending = objects.pending_removals(disk.id)
+    if pending:
+        held = {digest for _, digest, _ in objects.held_by(disk.id)}
+        store.remove(digest for digest in pending if digest not in held)
+        objects.removals_done(disk.id)
+    kept = store.leftovers(objects.known_sizes, Meter(stop))
+    if kept:
+        store.commit(kept)
+        objects.record_copies(disk.id, list(objects.identifiers([copy.digest for copy in kept]).values()))
+        bench.reporter.tell(Remark(f"{disk.name}: took over {say_count(len(kept), 'copy', 'copies')} of the last session"))
+
+
+def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:
+    """Put the catalogue's copy on the disk unless the same is there already; the disk as it is known then."""
+    generation = bench.catalogue.generation()
+    if disk.catalogue_generation == generation:
+        store.flush()
+        return disk
+    bench.reporter.begin("saving the catalogue")
+    try:
+        store.save_catalogue(bench.catalogue.write_copy)
+        store.flush()
+    finally:
+        bench.reporter.end()
+    disk = replace(disk, catalogue_generation=generation)
+    bench.catalogue.disks.update(disk)
+    return disk

@@ -1,0 +1,142 @@
+"""Re-read copies on a backup disk, past the page cache, and strike the bad ones from the catalogue.
+
+Objects are read folder by folder (the first three digits of their names), those that were verified longest ago first;
+when each folder was last verified whole is kept, so a later run goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import CopyVerdict, DiskStore, Stop
+from distbackupd.engine.pulse import Meter, work_in_threads
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.errors import Interrupted
+from distbackupd.model.events import BadCopyFound
+
+FOLDERS = 4096
+_TASK_OBJECTS = 32
+_TASK_BYTES = 8 << 20
+
+Held = tuple[int, bytes, int]
+"""Object id, digest, size."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationOptions:
+    """``share``: part of the disk's bytes, 0 to 1; ``seconds``: the longest time. None: no limit.
+
+    ``start``: first hexadecimal digits of the object to begin with, as distbackup's ``--start``. ``strike``: bad copies
+    are struck from the catalogue and their files moved to ``bad-objects``, or deleted if ``delete``.
+    """
+
+    share: float = 1.0
+    seconds: float | None = None
+    start: str = ""
+    strike: bool = True
+    delete: bool = False
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was read and found. ``bad`` pairs verdicts with one virtual path each."""
+
+    objects: int = 0
+    read_bytes: int = 0
+    bad: list[tuple[CopyVerdict, bytes]] = field(default_factory=list)
+
+
+def verify_share(bench: Bench, disk: BackupDisk, store: DiskStore, options: VerificationOptions, stop: Stop) -> Verification:
+    """Verify folders until the share or the time is used up. Raises DiskTrouble, Interrupted."""
+    done = Verification()
+    if options.share <= 0 or (options.seconds is not None and options.seconds <= 0):
+        return done
+    verified_at = bench.catalogue.disks.verified_at(disk.id)
+    by_folder: dict[int, list[Held]] = {}
+    total = 0
+    start = bytes.fromhex(options.start.ljust(64, "0")) if options.start else b""
+    for held in bench.catalogue.objects.held_by(disk.id):
+        if held[1] >= start:
+            by_folder.setdefault(int.from_bytes(held[1][:2], "big") >> 4, []).append(held)
+            total += held[2]
+    order = sorted(by_folder, key=lambda folder: (verified_at.get(folder, 0) if not start else 0, folder))
+    budget = total * options.share
+    deadline = None if options.seconds is None else bench.clock.monotonic() + options.seconds
+    meter = Meter(stop)
+    bench.reporter.begin("verifying", sum(map(len, by_folder.values())), total if options.share >= 1 else round(budget))
+    try:
+        batch: list[int] = []
+        for folder in order:
+            if done.read_bytes >= budget or (deadline is not None and bench.clock.monotonic() >= deadline):
+                break
+            batch.append(folder)
+            if sum(len(by_folder[waiting]) for waiting in batch) >= 4 * _TASK_OBJECTS:
+                _verify_folders(bench, disk, store, options, batch, by_folder, meter, done)
+                batch = []
+        _verify_folders(bench, disk, store, options, batch, by_folder, meter, done)
+    finally:
+        bench.reporter.end()
+    return done
+
+
+def _verify_folders(
+    bench: Bench,
+    disk: BackupDisk,
+    store: DiskStore,
+    options: VerificationOptions,
+    folders: Sequence[int],
+    by_folder: dict[int, list[Held]],
+    meter: Meter,
+    done: Verification,
+) -> None:
+    held = [item for folder in folders for item in by_folder[folder]]
+    identifiers = {digest: identifier for identifier, digest, _ in held}
+
+    def check(items: Sequence[Held]) -> list[CopyVerdict]:
+        return [store.check(digest, size, meter) for _, digest, size in items if not meter.is_set()]
+
+    checked = 0
+    for verdicts in work_in_threads(_handfuls(held), check, meter, bench.reporter):
+        for verdict in verdicts:
+            checked += 1
+            if verdict.problem:
+                _handle_bad(bench, disk, store, options, identifiers[verdict.digest], verdict, done)
+        done.objects += len(verdicts)
+        done.read_bytes += sum(verdict.size for verdict in verdicts)
+        bench.reporter.advance(len(verdicts), meter.drain())
+    if checked < len(held):
+        raise Interrupted("verifying was stopped; what was verified is noted, the next run goes on there")
+    if folders and options.strike:
+        bench.catalogue.disks.record_verified(disk.id, folders, bench.clock.now())
+
+
+def _handle_bad(
+    bench: Bench,
+    disk: BackupDisk,
+    store: DiskStore,
+    options: VerificationOptions,
+    identifier: int,
+    verdict: CopyVerdict,
+    done: Verification,
+) -> None:
+    path = bench.catalogue.files.path_of_object(identifier)
+    done.bad.append((verdict, path))
+    if options.strike:
+        # Struck first: if the program dies here, the catalogue says less than the disk holds, never more.
+        bench.catalogue.objects.strike(disk.id, identifier)
+        if options.delete:
+            store.remove([verdict.digest])
+        else:
+            store.set_aside(verdict.digest)
+    bench.reporter.tell(BadCopyFound(disk.name, disk.uuid, verdict.digest.hex(), path, verdict.problem))
+
+
+def _handfuls(held: Sequence[Held]) -> Iterator[Sequence[Held]]:
+    start, size = 0, 0
+    for end, item in enumerate(held, 1):
+        size += item[2]
+        if end - start >= _TASK_OBJECTS or size >= _TASK_BYTES or end == len(held):
+            yield held[start:end]
+            start, size = end, 0

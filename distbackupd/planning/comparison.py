@@ -1,0 +1,82 @@
+"""What changed in a folder between what the catalogue knows and what a scan saw."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from distbackupd.model.files import Entry, EntryKind, KnownEntry
+
+
+class FolderComparison(NamedTuple):
+    """``new``: entries that no known entry stands for. ``changed``: (known, entry, object to keep).
+
+    ``touched``: the same version, but its device, inode, flags, priority or maxcopies are others now. ``gone``: known
+    entries that are no more. ``read``: non-empty regular files whose content is to be found out, with the known entry
+    they replace or None; they are in none of the others.
+    """
+
+    new: list[Entry]
+    changed: list[tuple[KnownEntry, Entry, int | None]]
+    touched: list[tuple[KnownEntry, Entry]]
+    gone: list[KnownEntry]
+    read: list[tuple[Entry, KnownEntry | None]]
+
+
+def compare_folder(
+    known: Sequence[KnownEntry], seen: Sequence[tuple[Entry, int]], unreadable: Collection[bytes]
+) -> FolderComparison:
+    """Compare by name. ``seen`` pairs entries with the ids of their attributes; ``unreadable`` names stay as known.
+
+    A regular file's content counts as unchanged when size, modification time (to the nanosecond) and inode are the
+    same; the inode says nothing where the file system keeps none (0) or the device is another one: then the tree was
+    mounted anew or moved.
+    """
+    comparison = FolderComparison([], [], [], [], [])
+    known_by_name = {entry.name: entry for entry in known}
+    for entry, attributes in seen:
+        before = known_by_name.pop(entry.name, None)
+        reads = entry.kind == EntryKind.FILE and entry.size > 0
+        if before is None:
+            if reads:
+                comparison.read.append((entry, None))
+            else:
+                comparison.new.append(entry)
+        elif reads and not _same_content(before, entry):
+            comparison.read.append((entry, before))
+        elif _differs(before, entry, attributes):
+            comparison.changed.append((before, entry, before.object_id if reads else None))
+        elif _moved(before, entry):
+            comparison.touched.append((before, entry))
+    comparison.gone.extend(entry for name, entry in known_by_name.items() if name not in unreadable)
+    return comparison
+
+
+def _same_content(before: KnownEntry, entry: Entry) -> bool:
+    return (
+        before.object_id is not None
+        and before.kind == entry.kind
+        and before.size == entry.size
+        and before.mtime_ns == entry.mtime_ns
+        and (before.inode == entry.inode or not before.inode or not entry.inode or before.device != entry.device)
+    )
+
+
+def _differs(before: KnownEntry, entry: Entry, attributes: int) -> bool:
+    return (
+        before.kind != entry.kind
+        or before.attributes != attributes
+        or before.target != entry.target
+        or before.mtime_ns != entry.mtime_ns
+        or before.size != entry.size
+    )
+
+
+def _moved(before: KnownEntry, entry: Entry) -> bool:
+    return (
+        before.device != entry.device
+        or before.inode != entry.inode
+        or before.flags != entry.flags
+        or before.priority != entry.priority
+        or before.maxcopies != entry.maxcopies
+    )

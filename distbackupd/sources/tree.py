@@ -1,0 +1,280 @@
+"""Listing and reading real folders and files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from distbackupd.engine.ports import FolderState, Pulse
+from distbackupd.model.errors import SourceChanged, SourceTrouble
+from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, WaitingFile
+from distbackupd.sources import sidecar
+from distbackupd.sources.paths import open_folder, open_path, short_name
+from distbackupd.streams import hash_descriptor
+
+SKIP_MARKER = ".distbackup.skip"
+_KINDS = {
+    stat.S_IFREG: EntryKind.FILE,
+    stat.S_IFDIR: EntryKind.FOLDER,
+    stat.S_IFLNK: EntryKind.SYMBOLIC_LINK,
+    stat.S_IFIFO: EntryKind.FIFO,
+    stat.S_IFCHR: EntryKind.CHARACTER_DEVICE,
+    stat.S_IFBLK: EntryKind.BLOCK_DEVICE,
+}
+_KEPT_XATTRS = (b"user.", b"security.", b"trusted.", b"system.posix_acl_")
+_FLEETING_INODES = {"vfat", "msdos", "exfat", "fuseblk", "9p"}
+"""File systems that number inodes anew at each mount; so does FUSE in general."""
+_NOTHING_THERE = (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES)
+
+
+class FolderTree:
+    """See :class:`distbackupd.engine.ports.SourceTree`. Thread-safe but for ``list_folder``."""
+
+    def __init__(self) -> None:
+        self._plain_attributes: dict[tuple[int, int, int, int], Attributes] = {}
+        self._lasting_inodes: dict[int, bool] = {}
+        self._no_atime = os.O_NOATIME
+
+    def inspect(self, path: bytes) -> FolderState:
+        """What stands at ``path``; raises SourceTrouble if it is no folder or cannot be reached."""
+        with _in_words("cannot be reached"):
+            descriptor = open_folder(path)
+            try:
+                state = os.fstat(descriptor)
+                empty = next(os.scandir(descriptor), None) is None
+            finally:
+                os.close(descriptor)
+        return FolderState(state.st_dev, empty)
+
+    def list_folder(
+        self, path: bytes, wanted: Callable[[bytes], int | None], follow: bool
+    ) -> tuple[list[Entry], list[tuple[bytes, str]]]:
+        """The folder's entries by name, and what could not be read with the reason. Raises SourceTrouble."""
+        entries: list[Entry] = []
+        problems: list[tuple[bytes, str]] = []
+        with _in_words("cannot be listed"):
+            descriptor = open_folder(path)
+            try:
+                base = short_name(path, descriptor)
+                names = sorted(os.fsencode(item) for item in os.listdir(descriptor))
+                side_files = {name for name in names if name.endswith(sidecar.SUFFIX)}
+                for name in names:
+                    if name in side_files:
+                        continue
+                    priority = wanted(name)
+                    if priority is None:
+                        continue
+                    try:
+                        entry = self._describe(base + b"/" + name, name, follow, priority)
+                        if entry is None:
+                            continue
+                        if name + sidecar.SUFFIX in side_files:
+                            entry = self._with_side_file(base, entry, problems)
+                    except OSError as error:
+                        problems.append((name, f"cannot be read: {error.strerror}"))
+                        continue
+                    if entry is not None:
+                        entries.append(entry)
+            finally:
+                os.close(descriptor)
+        return entries, problems
+
+    def describe_folder(self, path: bytes) -> Entry:
+        """The folder itself as an entry with an empty name; raises SourceTrouble."""
+        with _in_words("cannot be reached"):
+            descriptor = open_folder(path)
+            try:
+                entry = self._describe(b"/proc/self/fd/%d" % descriptor, b"", True, 1)
+            finally:
+                os.close(descriptor)
+        assert entry is not None
+        return entry
+
+    def is_marked_skipped(self, path: bytes) -> bool:
+        """Whether the folder holds a ``.distbackup.skip`` file."""
+        with _in_words("cannot be reached"):
+            descriptor = open_folder(path)
+            try:
+                os.stat(SKIP_MARKER, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            finally:
+                os.close(descriptor)
+        return True
+
+    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
+        """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
+        with _in_words("cannot be read"):
+            descriptor = self._open(path)
+            state = os.fstat(descriptor)
+            if (
+                state.st_size != size
+                or state.st_mtime_ns != mtime_ns
+                or not stat.S_ISREG(state.st_mode)
+                or (inode and state.st_ino != inode)
+            ):
+                os.close(descriptor)
+                raise SourceChanged("it changed since it was scanned")
+        return descriptor
+
+    def close_file(self, descriptor: int) -> None:
+        """Close what :meth:`open_file` opened."""
+        os.close(descriptor)
+
+    def confirm_unchanged(self, descriptor: int, size: int, mtime_ns: int) -> None:
+        """Raises SourceChanged if the open file is not any more as told."""
+        state = os.fstat(descriptor)
+        if state.st_size != size or state.st_mtime_ns != mtime_ns:
+            raise SourceChanged("it changed while it was read")
+
+    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
+        """The SHA-256 of the file, which did not change while it was read. Raises SourceTrouble, Interrupted."""
+        size = waiting.size
+        descriptor = self.open_file(path, size, waiting.mtime_ns, waiting.inode)
+        try:
+            with _in_words("cannot be read"):
+                read, digest = hash_descriptor(descriptor, size, pulse)
+                if read != size:
+                    raise SourceChanged("it changed while it was read")
+                self.confirm_unchanged(descriptor, size, waiting.mtime_ns)
+        finally:
+            os.close(descriptor)
+        return digest
+
+    def _open(self, path: bytes) -> int:
+        # O_NONBLOCK: a fifo that took the file's place must not hang us.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        if self._no_atime:
+            try:
+                return open_path(path, flags | self._no_atime)
+            except PermissionError:
+                # Only the owner and root may leave access times alone.
+                descriptor = open_path(path, flags)
+                self._no_atime = 0
+                return descriptor
+        return open_path(path, flags)
+
+    def _describe(self, path: bytes, name: bytes, follow: bool, priority: int) -> Entry | None:
+        try:
+            state = os.stat(path, follow_symlinks=follow)
+        except FileNotFoundError:
+            if not follow:
+                return None
+            state = os.lstat(path)
+            follow = False
+        kind = _KINDS.get(stat.S_IFMT(state.st_mode))
+        if kind is None:
+            return None
+        flags = EntryFlag.NONE
+        target = b""
+        rdev = 0
+        size = 0
+        if kind == EntryKind.FILE:
+            size = state.st_size
+            if state.st_nlink > 1:
+                flags |= EntryFlag.LINKED
+            if state.st_blocks * 512 < size:
+                flags |= EntryFlag.SPARSE
+        elif kind == EntryKind.SYMBOLIC_LINK:
+            target = os.readlink(path)
+        elif kind in (EntryKind.CHARACTER_DEVICE, EntryKind.BLOCK_DEVICE):
+            rdev = state.st_rdev
+        if kind not in (EntryKind.FILE, EntryKind.FOLDER) and state.st_nlink > 1:
+            flags |= EntryFlag.LINKED
+        return Entry(
+            name=name,
+            kind=kind,
+            size=size,
+            mtime_ns=state.st_mtime_ns,
+            device=state.st_dev,
+            inode=state.st_ino if self._inodes_last(state.st_dev) else 0,
+            flags=flags,
+            attributes=self._attributes(path, state, rdev, follow),
+            target=target,
+            priority=priority,
+            maxcopies=0,
+            digest=None,
+        )
+
+    def _attributes(self, path: bytes, state: os.stat_result, rdev: int, follow: bool) -> Attributes:
+        mode = stat.S_IMODE(state.st_mode)
+        xattrs = _read_xattrs(path, follow)
+        if xattrs:
+            return Attributes(mode, state.st_uid, state.st_gid, rdev, xattrs)
+        key = (mode, state.st_uid, state.st_gid, rdev)
+        plain = self._plain_attributes.get(key)
+        if plain is None:
+            plain = self._plain_attributes[key] = Attributes(*key)
+        return plain
+
+    def _with_side_file(self, base: bytes, entry: Entry, problems: list[tuple[bytes, str]]) -> Entry | None:
+        name = entry.name + sidecar.SUFFIX
+        try:
+            descriptor = self._open(base + b"/" + name)
+            try:
+                side_file = sidecar.parse_side_file(os.read(descriptor, sidecar.LARGEST))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            problems.append((name, f"this side file cannot be read: {error.strerror}"))
+            return entry
+        except ValueError as error:
+            problems.append((name, f"this side file says nothing usable: {error}"))
+            return entry
+        priority = entry.priority if side_file.priority is None else side_file.priority
+        if priority == 0:
+            return None
+        maxcopies = -1 if side_file.maxcopies == 0 else side_file.maxcopies or 0
+        return entry._replace(priority=priority, maxcopies=maxcopies, digest=side_file.digest)
+
+    def _inodes_last(self, device: int) -> bool:
+        lasting = self._lasting_inodes.get(device)
+        if lasting is None:
+            number = f"{os.major(device)}:{os.minor(device)}"
+            kind = next((kind for found, kind in _mounted_filesystems() if found == number), "")
+            lasting = kind not in _FLEETING_INODES and not kind.startswith("fuse.")
+            self._lasting_inodes[device] = lasting
+        return lasting
+
+
+def _read_xattrs(path: bytes, follow: bool) -> tuple[tuple[bytes, bytes], ...]:
+    try:
+        names = os.listxattr(path, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return ()
+        raise
+    if not names:
+        return ()
+    found = []
+    for name in sorted(map(os.fsencode, names)):
+        if name.startswith(_KEPT_XATTRS):
+            try:
+                found.append((name, os.getxattr(path, name, follow_symlinks=follow)))
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    raise
+    return tuple(found)
+
+
+def _mounted_filesystems() -> Iterator[tuple[str, str]]:
+    """(major:minor, type) of each mounted file system."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            before, _, after = line.partition(" - ")
+            yield before.split()[2], after.split()[0]
+
+
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceTrouble("it is not there any more") from error
+    except NotADirectoryError as error:
+        raise SourceTrouble("it is no folder") from error
+    except OSError as error:
+        raise SourceTrouble(f"it {what}: {error.strerror}") from error

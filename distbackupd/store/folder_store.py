@@ -1,0 +1,346 @@
+"""The store on one mounted backup disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
+from distbackupd.model.disks import FAT_LARGEST_FILE, DiskIdentity, Space
+from distbackupd.model.errors import DiskReadOnly, Interrupted, SourceChanged, SourceTrouble
+from distbackupd.model.text import printable
+from distbackupd.store import stand_alone
+from distbackupd.store.flushing import flush_filesystem, flush_paths, flushes_as_a_whole
+from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
+from distbackupd.store.trouble import disk_trouble, in_words
+from distbackupd.streams import CHUNK, hash_descriptor, thread_buffer
+
+OBJECTS = b"distbackup-objects"
+UNFINISHED = b"distbackup-tmp"
+BAD_OBJECTS = b"bad-objects"
+CATALOGUE = b"distbackup.sqlite"
+_APPLICATION_ID = (68, b"dsbd")
+"""Where in an SQLite file's header its application stands, and ours."""
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+_OLD_UNFINISHED = re.compile(rb"distbackup-tmp\.\d+\.\d+|distbackup\.sqlite\.new|.*\.new")
+
+
+class FolderStore:
+    """See :class:`distbackupd.engine.ports.DiskStore`. ``root`` is where the layout lies."""
+
+    def __init__(self, root: bytes, filesystem_type: str) -> None:
+        self.root = root.rstrip(b"/") or b"/"
+        self._filesystem_type = filesystem_type
+        self._objects = self.root + b"/" + OBJECTS
+        self._unfinished = self.root + b"/" + UNFINISHED
+        self._folders: set[bytes] = set()
+
+    def identity(self) -> DiskIdentity | None:
+        """What the disk says it is; None where it says nothing. Raises DiskNotOurs when what it says is unreadable."""
+        with in_words(self.root):
+            return read_identity(self.root)
+
+    def write_identity(self, identity: DiskIdentity) -> None:
+        """Durably make this a backup disk, or rename it."""
+        with in_words(self.root):
+            write_beside(self.root + b"/" + FILE_NAME, identity_text(identity))
+
+    def prepare(self) -> None:
+        """Check that the disk can be written, and make the layout's folders. Raises DiskReadOnly, DiskTrouble."""
+        with in_words(self.root):
+            if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+                raise DiskReadOnly(
+                    f"the disk at {printable(self.root)} is read-only; nothing was changed on it: "
+                    "look for its write-protect switch, or check its file system"
+                )
+            for folder in (self._objects, self._unfinished):
+                os.makedirs(folder, exist_ok=True)
+            self._folders = {name for name in os.listdir(self._objects) if len(name) == 3}
+
+    def space(self) -> Space:
+        """Room as the file system tells it now."""
+        with in_words(self.root):
+            state = os.statvfs(self.root)
+        return Space(
+            total=state.f_blocks * state.f_frsize,
+            free=state.f_bavail * state.f_frsize,
+            block_size=max(512, state.f_frsize),
+            largest_file=FAT_LARGEST_FILE if self._filesystem_type in ("vfat", "msdos") else 0,
+            reserved=max(0, state.f_bfree - state.f_bavail) * state.f_frsize,
+        )
+
+    def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
+        """Complete copies that an interrupted session left unfinished; all other leftovers are removed."""
+        with in_words(self.root):
+            for name in os.listdir(self.root):
+                if _OLD_UNFINISHED.fullmatch(name):
+                    _unlink(self.root + b"/" + name)
+            names = os.listdir(self._unfinished)
+            wanted = sizes([bytes.fromhex(name.decode()) for name in names if _DIGEST.fullmatch(name)])
+            kept = []
+            for name in names:
+                path = self._unfinished + b"/" + name
+                digest = bytes.fromhex(name.decode()) if _DIGEST.fullmatch(name) else b""
+                size = wanted.get(digest)
+                if size is not None and os.lstat(path).st_size == size and self._hash(path, pulse) == digest:
+                    kept.append(StagedCopy(digest, size))
+                else:
+                    _unlink(path)
+        return kept
+
+    def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
+        """Copy from ``descriptor`` to a temporary file, hashing on the way. Thread-safe."""
+        path = self._unfinished + b"/" + digest.hex().encode()
+        if size <= CHUNK:
+            content = _read_source(descriptor, size + 1)
+            if len(content) != size or hashlib.sha256(content).digest() != digest:
+                raise SourceChanged("its content is not what it was when it was hashed")
+            with in_words(self.root):
+                target = _create(path)
+                try:
+                    written = os.write(target, content)
+                    while written < size:
+                        written += os.write(target, content[written:])
+                finally:
+                    os.close(target)
+            pulse.beat(size)
+        else:
+            self._stage_large(descriptor, path, digest, size, pulse)
+        return StagedCopy(digest, size)
+
+    def commit(self, staged: Sequence[StagedCopy]) -> None:
+        """Make staged copies durable under their final names."""
+        if not staged:
+            return
+        with in_words(self.root):
+            finals = []
+            for copy in staged:
+                name = copy.digest.hex().encode()
+                self._make_folder(name[:3])
+                finals.append((self._unfinished + b"/" + name, self._objects + b"/" + name[:3] + b"/" + name))
+            self._flush([unfinished for unfinished, _ in finals])
+            for unfinished, final in finals:
+                os.rename(unfinished, final)
+            self._flush({os.path.dirname(final) for _, final in finals} | {self._objects, self._unfinished})
+
+    def discard(self, staged: Sequence[StagedCopy]) -> None:
+        """Remove staged copies; never fails."""
+        for copy in staged:
+            try:
+                _unlink(self._unfinished + b"/" + copy.digest.hex().encode())
+            except OSError:
+                continue
+
+    def remove(self, digests: Iterable[bytes]) -> None:
+        """Remove objects; one that is not there is no error."""
+        with in_words(self.root):
+            for digest in digests:
+                _unlink(self._path(digest))
+
+    def size_of(self, digest: bytes) -> int | None:
+        """Size of the object file, None where there is none."""
+        with in_words(self.root):
+            try:
+                state = os.lstat(self._path(digest))
+            except FileNotFoundError:
+                return None
+        return state.st_size if stat.S_ISREG(state.st_mode) else None
+
+    def open_object(self, digest: bytes) -> int:
+        """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
+        try:
+            return os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise disk_trouble(error, self.root) from error
+
+    def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
+        """Read an object again, past the page cache, and compare. An unreadable file is a bad copy, not disk trouble."""
+        try:
+            descriptor = self.open_object(digest)
+        except FileNotFoundError:
+            return CopyVerdict(digest, size, "it is missing")
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            found = os.fstat(descriptor).st_size
+            if found != size:
+                return CopyVerdict(digest, size, f"it has {found:,} bytes instead of {size:,}")
+            _, actual = hash_descriptor(descriptor, found, pulse)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            if self.identity() is None:
+                raise disk_trouble(error, self.root) from error
+            return CopyVerdict(digest, size, f"it cannot be read: {error.strerror}")
+        finally:
+            os.close(descriptor)
+        return CopyVerdict(digest, size, "" if actual == digest else "its content does not match its name")
+
+    def set_aside(self, digest: bytes) -> None:
+        """Move a bad object out of the way, into ``bad-objects``; one that is not there is no error."""
+        with in_words(self.root):
+            folder = self.root + b"/" + BAD_OBJECTS
+            os.makedirs(folder, exist_ok=True)
+            try:
+                os.rename(self._path(digest), folder + b"/" + digest.hex().encode())
+            except FileNotFoundError:
+                return
+
+    def objects(self) -> Iterator[tuple[bytes, int]]:
+        """Digest and size of every object file, by digest."""
+        with in_words(self.root):
+            folders = sorted(name for name in os.listdir(self._objects) if re.fullmatch(rb"[0-9a-f]{3}", name))
+        for folder in folders:
+            with in_words(self.root):
+                found = []
+                with os.scandir(self._objects + b"/" + folder) as items:
+                    for item in items:
+                        if _DIGEST.fullmatch(item.name) and item.name.startswith(folder):
+                            state = item.stat(follow_symlinks=False)
+                            if stat.S_ISREG(state.st_mode):
+                                found.append((bytes.fromhex(item.name.decode()), state.st_size))
+            yield from sorted(found)
+
+    def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
+        """Durably replace the disk's copy of the catalogue, its README and its restore script."""
+        identity = self.identity()
+        with in_words(self.root):
+            path = self.root + b"/" + CATALOGUE
+            self._keep_foreign_catalogue(path)
+            beside = path + b".new"
+            _unlink(beside)
+            write_copy(beside)
+            flush_paths([beside])
+            os.rename(beside, path)
+            if identity is not None:
+                written = time.strftime("%Y-%m-%d %H:%M")
+                self._replace_if_other(b"README.txt", stand_alone.readme(identity.name, identity.uuid, written).encode())
+            self._replace_if_other(b"distbackup-restore.py", stand_alone.restore_script())
+            self._flush([self.root])
+
+    def flush(self) -> None:
+        """Everything written before survives a power cut when this returns."""
+        with in_words(self.root):
+            self._flush([self._objects, self.root])
+
+    def _stage_large(self, descriptor: int, path: bytes, digest: bytes, size: int, pulse: Pulse) -> None:
+        buffer = thread_buffer()
+        view = memoryview(buffer)
+        state = hashlib.sha256()
+        total = 0
+        sparse = os.fstat(descriptor).st_blocks * 512 < size
+        zeros = bytes(CHUNK) if sparse else b""
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        with in_words(self.root):
+            target = _create(path)
+        finished = False
+        try:
+            while count := _read_source_into(descriptor, buffer):
+                if pulse.is_set():
+                    raise Interrupted("stopped while a file was copied; it will be copied again")
+                if total + count > size:
+                    raise SourceChanged("it grew while it was copied")
+                filled = view[:count]
+                state.update(filled)
+                with in_words(self.root):
+                    if sparse and filled == zeros[:count]:
+                        os.lseek(target, count, os.SEEK_CUR)
+                    else:
+                        _write_all(target, filled)
+                total += count
+                pulse.beat(count)
+            if total != size or state.digest() != digest:
+                raise SourceChanged("its content is not what it was when it was hashed")
+            if sparse:
+                with in_words(self.root):
+                    os.ftruncate(target, size)
+            finished = True
+        finally:
+            os.close(target)
+            if not finished:
+                self.discard([StagedCopy(digest, size)])
+
+    def _path(self, digest: bytes) -> bytes:
+        name = digest.hex().encode()
+        return self._objects + b"/" + name[:3] + b"/" + name
+
+    def _make_folder(self, name: bytes) -> None:
+        if name not in self._folders:
+            os.makedirs(self._objects + b"/" + name, exist_ok=True)
+            self._folders.add(name)
+
+    def _hash(self, path: bytes, pulse: Pulse) -> bytes:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return hash_descriptor(descriptor, os.fstat(descriptor).st_size, pulse)[1]
+        finally:
+            os.close(descriptor)
+
+    def _flush(self, paths: Iterable[bytes]) -> None:
+        if flushes_as_a_whole(self._filesystem_type):
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                flush_filesystem(descriptor)
+            finally:
+                os.close(descriptor)
+        else:
+            flush_paths(paths)
+
+    def _keep_foreign_catalogue(self, path: bytes) -> None:
+        """A database that distbackup (or nobody we know) wrote is kept under another name."""
+        try:
+            with open(path, "rb") as file:
+                header = file.read(100)
+        except FileNotFoundError:
+            return
+        place, ours = _APPLICATION_ID
+        if header[place : place + len(ours)] == ours:
+            return
+        number = 1
+        while os.path.lexists(kept := path + b".kept-%d" % number):
+            number += 1
+        os.rename(path, kept)
+
+    def _replace_if_other(self, name: bytes, content: bytes) -> None:
+        path = self.root + b"/" + name
+        try:
+            with open(path, "rb") as file:
+                if file.read(len(content) + 1) == content:
+                    return
+        except FileNotFoundError:
+            pass
+        write_beside(path, content)
+
+
+def _create(path: bytes) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def _write_all(descriptor: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _read_source(descriptor: int, count: int) -> bytes:
+    try:
+        return os.read(descriptor, count)
+    except OSError as error:
+        raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
+
+
+def _read_source_into(descriptor: int, buffer: bytearray) -> int:
+    try:
+        return os.readv(descriptor, [buffer])
+    except OSError as error:
+        raise SourceTrouble(f"it cannot be read: {error.strerror}") from error

@@ -1,0 +1,60 @@
+"""``distbackup-disk.json``: who a backup disk is."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+
+from distbackupd.model.disks import DiskIdentity
+from distbackupd.model.errors import DiskNotOurs
+from distbackupd.model.text import printable
+
+FILE_NAME = b"distbackup-disk.json"
+_LARGEST = 65536
+
+
+def read_identity(root: bytes) -> DiskIdentity | None:
+    """What the disk says it is; None where it says nothing.
+
+    Raises:
+        DiskNotOurs: the file is there and says nothing usable.
+    """
+    path = root + b"/" + FILE_NAME
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        mapping = json.loads(content)
+        return DiskIdentity(str(uuid.UUID(mapping["uuid"])), str(mapping.get("name") or ""))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DiskNotOurs(
+            f"{printable(path)} is damaged, so the disk cannot be recognised; nothing on it was touched: "
+            "put the file right (its UUID is what 'dsb disk list --json' prints) and try again"
+        ) from error
+
+
+def identity_text(identity: DiskIdentity) -> bytes:
+    """The file's content, as distbackup writes it."""
+    return json.dumps({"uuid": identity.uuid, "name": identity.name}, indent=4).encode() + b"\n"
+
+
+def write_beside(path: bytes, content: bytes) -> None:
+    """Replace a small file durably: written beside, flushed, renamed, its folder flushed."""
+    beside = path + b".new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(beside, path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,44 @@
+"""What a system error on a backup disk means, in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from distbackupd.model.errors import DiskFull, DiskGone, DiskReadOnly, DiskTrouble
+from distbackupd.model.text import printable
+
+_GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ENOTCONN, errno.EREMOTEIO, errno.EUCLEAN)
+
+
+def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
+    """The trouble that a system error on the disk mounted at ``root`` means."""
+    place = printable(root)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            f"the disk at {place} is full, fuller than expected; what was copied is recorded: "
+            "make room on it or lower its size with 'dsb disk set --size', and try again"
+        )
+    if error.errno == errno.EROFS:
+        return DiskReadOnly(
+            f"the disk at {place} is read-only; nothing was changed on it: "
+            "look for its write-protect switch, or check its file system"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return DiskReadOnly(f"the disk at {place} may not be written by this user; nothing was changed on it")
+    if error.errno in _GONE:
+        return DiskGone(
+            f"the disk at {place} does not answer any more ({error.strerror}); what was recorded before is safe: "
+            "plug it in again, and if this repeats check its cable and its health"
+        )
+    return DiskTrouble(f"the disk at {place} failed: {error.strerror}; what was recorded before is safe")
+
+
+@contextlib.contextmanager
+def in_words(root: bytes) -> Iterator[None]:
+    """Turn system errors on the disk mounted at ``root`` into DiskTrouble."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_trouble(error, root) from error

@@ -1,0 +1,118 @@
+"""The only place that builds adapters and hands them to the engine. The daemon, ``dsb`` and the tests start here."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
+from distbackupd.catalogue.lock import current_activity, engine_lock
+from distbackupd.config.settings import Settings
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.overview import idle_status
+from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
+from distbackupd.engine.scan import ScanOptions, scan
+from distbackupd.engine.session import SessionOptions, back_up_volume
+from distbackupd.engine.verification import VerificationOptions
+from distbackupd.hotplug.enrolled import EnrolledDisks
+from distbackupd.hotplug.mounts import SystemMounter
+from distbackupd.model.disks import Mount, Volume
+from distbackupd.model.events import ScanFinished
+from distbackupd.model.plans import Policy
+from distbackupd.sources.tree import FolderTree
+from distbackupd.store.folder_store import FolderStore
+
+__all__ = ["Engine", "bench_on", "current_activity", "engine_lock", "open_engine", "session_options"]
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> int:
+        """Unix time in whole seconds."""
+        return int(time.time())
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return time.monotonic()
+
+
+def open_store(root: bytes, mount: Mount) -> DiskStore:
+    """The store that lies at a path of a mounted disk."""
+    return FolderStore(root, mount.filesystem_type)
+
+
+def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter | None = None) -> Bench:
+    """The engine's ports on real things."""
+    return Bench(
+        catalogue=catalogue,
+        tree=FolderTree(),
+        mounter=mounter or SystemMounter(),
+        open_store=open_store,
+        reporter=reporter,
+        clock=SystemClock(),
+    )
+
+
+def session_options(settings: Settings, policy: Policy | None = None) -> SessionOptions:
+    """What the settings say of sessions; ``policy`` overrides what a cycle does."""
+    return SessionOptions(
+        policy=policy or Policy(grace=settings.keep_deleted_seconds),
+        share=VerificationOptions(share=settings.verify_share_fraction, seconds=settings.verify_time_seconds),
+    )
+
+
+class Engine:
+    """The engine as the daemon sees it: each call holds the catalogue's lock while it works."""
+
+    def __init__(self, folder: Path, bench: Bench, settings: Settings) -> None:
+        self._folder = folder
+        self._bench = bench
+        self._settings = settings
+
+    def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, deep: bool = False) -> ScanFinished:
+        """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""
+        with engine_lock(self._folder, "distbackupd scanning"):
+            return scan(self._bench, ScanOptions(folders=folders, deep=deep), stop)
+
+    def back_up(self, volume: Volume, stop: Stop) -> bool:
+        """Sessions for all enrolled disks on a plugged-in volume; False: there is none, nothing was touched.
+
+        Trouble with the disk is told to the reporter. Raises EngineBusy, Interrupted.
+        """
+        known = {disk.filesystem_uuid for disk in self._bench.catalogue.disks.all()}
+        if volume.filesystem_uuid not in known:
+            return False
+        with engine_lock(self._folder, "distbackupd backing up"):
+            return back_up_volume(self._bench, volume, session_options(self._settings), stop)
+
+    def source_folders(self) -> list[bytes]:
+        """Real folders of all sources."""
+        return [source.real_path for source in self._bench.catalogue.sources.all()]
+
+    def last_scan(self) -> int | None:
+        """When the last whole scan ended, unix seconds."""
+        recalled = self._bench.catalogue.sessions.recall("last_scan")
+        return None if recalled is None else int(recalled)
+
+    def status(self) -> str:
+        """One line: what is protected how well."""
+        return idle_status(self._bench)
+
+    def reload(self, settings: Settings) -> None:
+        """Use other settings from now on."""
+        self._settings = settings
+
+    def publish_disks(self) -> None:
+        """Let the udev rule know which file systems are ours."""
+        uuids = {disk.filesystem_uuid for disk in self._bench.catalogue.disks.all() if disk.filesystem_uuid}
+        EnrolledDisks().publish(uuids)
+
+
+@contextlib.contextmanager
+def open_engine(folder: Path, settings: Settings, reporter: Reporter) -> Iterator[Engine]:
+    """The engine of the daemon on the catalogue in ``folder``. Raises CatalogueTrouble."""
+    with open_catalogue(folder) as catalogue:
+        yield Engine(folder, bench_on(catalogue, reporter, SystemMounter(settings.mount_folder.encode())), settings)
