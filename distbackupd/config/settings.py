@@ -66,12 +66,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return parse_duration(self.settle)
 
     @property
-    def verify_fraction(self) -> float:
+    def verify_share_fraction(self) -> float:
         """:attr:`verify_share` as a number from 0 (never) to 1 (all, each time)."""
         return parse_share(self.verify_share)
 
     @property
-    def verify_seconds(self) -> float:
+    def verify_time_seconds(self) -> float:
         """:attr:`verify_time` in seconds."""
         return parse_duration(self.verify_time)
 

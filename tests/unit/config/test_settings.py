@@ -18,8 +18,8 @@ def test_settings_defaults_are_plain_numbers() -> None:
     assert settings.keep_deleted_seconds == 30 * 86_400
     assert settings.scan_at_time == time(3, 0)
     assert settings.settle_seconds == 5
-    assert settings.verify_fraction == 0.05
-    assert settings.verify_seconds == 600
+    assert settings.verify_share_fraction == 0.05
+    assert settings.verify_time_seconds == 600
     assert settings.watch
     assert settings.mount_folder == "/run/distbackup-mnt"
 
