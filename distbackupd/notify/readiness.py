@@ -56,7 +56,7 @@ def extend_timeout(seconds: float) -> bool:
 class Heart:
     """A component's sign of life. Made by :meth:`Pulse.register`; all methods are cheap and thread-safe."""
 
-    def __init__(self, name: str, silence: float, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, silence: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
         self._clock = clock
         self._silence = silence

@@ -1,0 +1,57 @@
+"""``distbackupd``: the command line of the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from distbackupd import __version__
+from distbackupd.config.settings import DEFAULT_FILE
+from distbackupd.daemon.service import Options, Parts, serve
+from distbackupd.hotplug.devices import plugged_volumes, udev_context
+from distbackupd.hotplug.monitor import DiskMonitor
+from distbackupd.model.errors import DistbackupError
+from distbackupd.notify.journal import set_up_logging
+from distbackupd.wiring import open_engine
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon in the foreground; the exit code, of the one table (:data:`distbackupd.model.errors.EXIT_CODES`)."""
+    parsed = _parser().parse_args(arguments)
+    set_up_logging(parsed.verbose)
+    options = Options(database=parsed.database, config=parsed.config, once=parsed.once)
+    return run(options, Parts(open_engine, DiskMonitor, lambda: plugged_volumes(udev_context())))
+
+
+def run(options: Options, parts: Parts) -> int:
+    """Serve, and turn errors into one sentence and an exit code."""
+    try:
+        return serve(options, parts)
+    except DistbackupError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except Exception:
+        log.exception("a bug in distbackupd, please report it")
+        return DistbackupError.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distbackupd",
+        description="Back up to labelled offline disks whenever one of them is plugged in. Runs in the foreground.",
+    )
+    parser.add_argument(
+        "-d",
+        "--database",
+        metavar="PATH",
+        help="folder of the catalogue (default: $DISTBACKUP_PATH, else /var/lib/distbackup, else ~/.config/distbackup)",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings (default: {DEFAULT_FILE}, if there is one)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell what is decided and why")
+    parser.add_argument("--once", action="store_true", help="do what is due and back up to what is plugged in, then leave")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser

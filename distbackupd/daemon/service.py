@@ -1,0 +1,174 @@
+"""The daemon's life from start to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from distbackupd.config.places import catalogue_folder
+from distbackupd.config.settings import Settings, load_settings
+from distbackupd.daemon.inbox import Inbox
+from distbackupd.daemon.loop import IDLE_SILENCE, Engine, Loop
+from distbackupd.daemon.presence import presence
+from distbackupd.daemon.signals import signals
+from distbackupd.daemon.watching import Watching
+from distbackupd.engine.ports import Reporter
+from distbackupd.model.disks import Volume
+from distbackupd.model.errors import UsageError
+from distbackupd.model.events import DiskAppeared, InboxEvent, JobDue, ReloadAsked, StopAsked
+from distbackupd.notify import journal, readiness
+from distbackupd.notify.readiness import Pulse
+from distbackupd.notify.reporter import JournalReporter
+from distbackupd.schedule.schedule import SCAN, Schedule
+from distbackupd.sources.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_SECONDS = 86_400
+"""A last scan older than this is made up for at the start."""
+
+OPENING_SECONDS = 1800.0
+"""How long opening the catalogue may take: a big one may have to be brought to a newer form."""
+
+_WATCHING_SECONDS = 2.0
+
+
+class Monitor(Protocol):
+    """Tells of disks."""
+
+    def start(self) -> None:
+        """Subscribe; no disk is missed after this returned, and those already there are posted too."""
+
+    def stop(self) -> None:
+        """End; nothing is posted after this."""
+
+
+Post = Callable[[InboxEvent], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the daemon is put together from."""
+
+    open_engine: Callable[[Path, Settings, Reporter], AbstractContextManager[Engine]]
+    make_monitor: Callable[[Post], Monitor]
+    plugged_volumes: Callable[[], Iterable[Volume]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    database: str | None = None
+    config: Path | None = None
+    once: bool = False
+
+
+def serve(options: Options, parts: Parts) -> int:
+    """Be the daemon until somebody asks to stop; with ``options.once`` until nothing is due. The exit code.
+
+    Raises:
+        DistbackupError: it cannot begin: settings, catalogue, another daemon, no udev.
+    """
+    settings = load_settings(options.config)
+    folder = catalogue_folder(options.database, os.environ)
+    inbox, pulse = Inbox(), Pulse()
+    heart = pulse.register("engine", IDLE_SILENCE)
+    reporter = JournalReporter(readiness.status, heart.beat)
+
+    def stop() -> None:
+        readiness.stopping()
+        inbox.post(StopAsked())
+
+    actions = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: lambda: inbox.post(ReloadAsked())}
+    with presence(folder), signals(actions):
+        readiness.status("opening the catalogue")
+        readiness.extend_timeout(OPENING_SECONDS)
+        with parts.open_engine(folder, settings, reporter) as engine:
+            if scan_is_due(engine.last_scan(), time.time()):
+                inbox.post(JobDue(SCAN))
+            with ExitStack() as cleanup:
+                household = _Household(options, settings, engine, reporter, inbox.post)
+                loop = Loop(inbox, engine, household, heart)
+                if options.once:
+                    for volume in parts.plugged_volumes():
+                        inbox.post(DiskAppeared(volume))
+                    return loop.run_once()
+                monitor = parts.make_monitor(inbox.post)
+                cleanup.callback(monitor.stop)
+                monitor.start()
+                cleanup.callback(pulse.stop)
+                pulse.start()
+                cleanup.callback(household.stop)
+                household.start()
+                readiness.ready()
+                log.info("serving the catalogue in %s", folder)
+                loop.run()
+                log.info("stopped")
+    return 0
+
+
+def scan_is_due(last_scan: int | None, now: float) -> bool:
+    """Whether the daemon has a scan to make up for; a last scan in the future is a wrong clock and counts as none."""
+    return last_scan is None or not 0 <= now - last_scan <= CATCH_UP_SECONDS
+
+
+class _Household:
+    """What runs beside the loop: the clock and the watches. All calls come from the loop's thread."""
+
+    def __init__(self, options: Options, settings: Settings, engine: Engine, reporter: JournalReporter, post: Post) -> None:
+        self._config = options.config
+        self._settings = settings
+        self._engine = engine
+        self._reporter = reporter
+        self._post = post
+        self._schedule = Schedule(post)
+        self._watcher: Watcher | None = None
+        self._watching: Watching | None = None
+
+    def start(self) -> None:
+        self._schedule.start(self._settings.scan_at_time)
+        self._watcher = Watcher(self._post, self._settings.settle_seconds, journal.tell)
+        self._watching = Watching(self._watcher, readiness.status)
+        self.tend()
+
+    def stop(self) -> None:
+        self._schedule.stop()
+        # Half-built watches of a big source are not waited for: they end with the process.
+        if self._watching and self._watcher and self._watching.stop(_WATCHING_SECONDS):
+            self._watcher.stop()
+
+    def tend(self) -> None:
+        if self._watching:
+            self._watching.want(self._engine.source_folders() if self._settings.watch else [])
+
+    def idle(self) -> None:
+        self._reporter.forget()
+        readiness.status(self._engine.status())
+
+    def reload(self) -> None:
+        readiness.reloading()
+        try:
+            settings = load_settings(self._config)
+        except UsageError as error:
+            log.error("%s; the settings stay as they were", error)
+        else:
+            self._apply(settings)
+            log.info("settings read again")
+        finally:
+            readiness.ready()
+
+    def _apply(self, settings: Settings) -> None:
+        self._engine.reload(settings)
+        self._settings = settings
+        self._schedule.reschedule(settings.scan_at_time)
+        if self._watcher:
+            self._watcher.set_settle(settings.settle_seconds)
+        self.tend()
