@@ -77,14 +77,12 @@ def join_members(devices: Mapping[str, Mapping[str, str]]) -> list[Volume]:
     return max(groups.values(), key=len, default=[])
 
 
-def uuid_known_to_udev(number: int) -> str | None:
-    """The file system UUID that udev has for the device number, None where it has none."""
+def properties_known_to_udev(number: int) -> dict[str, str]:
+    """What udev knows of the block device with this number; empty where it knows nothing."""
     try:
-        device = pyudev.Devices.from_device_number(udev_context(), "block", number)
-        known: str | None = device.properties.get("ID_FS_UUID")
+        return dict(pyudev.Devices.from_device_number(udev_context(), "block", number).properties)
     except (pyudev.DeviceNotFoundError, DistbackupError):
-        return None
-    return known
+        return {}
 
 
 def probe_properties(device: str) -> dict[str, str]:

@@ -7,11 +7,11 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from distbackupd.hotplug import commands
-from distbackupd.hotplug.devices import is_gone, probe_properties, uuid_known_to_udev, volumes_with_uuid
+from distbackupd.hotplug.devices import is_gone, probe_properties, properties_known_to_udev, volumes_with_uuid
 from distbackupd.hotplug.mountinfo import MountLine, mount_id_of, read_mountinfo
 from distbackupd.hotplug.syncfs import flush_filesystem
 from distbackupd.hotplug.users import is_below, users_of
@@ -37,14 +37,14 @@ class SystemMounter:
     """
 
     def __init__(self, mount_folder: bytes = MOUNT_FOLDER, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._mount_folder = mount_folder
+        self._mount_folder = os.path.realpath(mount_folder)  # as the kernel will list it
         self._sleep = sleep
         self._in_use: set[bytes] = set()
 
     def mounts(self) -> list[Mount]:
         """What is mounted now and could hold a backup disk; UUIDs as far as udev knows them. Asks no device."""
         visible = {line.mount_point: line for line in read_mountinfo()}
-        return [self._mount(line, _uuid_from_udev(line)) for line in visible.values() if line.could_hold_a_disk]
+        return [self._mount(line, _properties_from_udev(line)) for line in visible.values() if line.could_hold_a_disk]
 
     def mount_of(self, path: bytes) -> Mount:
         """The mounted file system that ``path`` lies on; where udev has no UUID for it, its device is probed.
@@ -57,10 +57,10 @@ class SystemMounter:
             raise UsageError(f"{printable(path)} cannot be reached: {error.strerror}") from error
         for line in read_mountinfo():
             if line.mount_id == mount_id:
-                uuid = _uuid_from_udev(line)
-                if uuid is None and _block_number(line):
-                    uuid = probe_properties(_device(line)).get("ID_FS_UUID")
-                return self._mount(line, uuid)
+                properties = _properties_from_udev(line)
+                if "ID_FS_UUID" not in properties and _block_number(line):
+                    properties = probe_properties(_device(line))
+                return self._mount(line, properties)
         raise UsageError(f"{printable(path)} lies on no file system that is mounted here")
 
     def attached(self, filesystem_uuid: str) -> list[Volume]:
@@ -87,16 +87,18 @@ class SystemMounter:
         ours = line is None or (self._is_ours(line) and line.mount_point not in self._in_use)
         if line is None:
             line = self._mount_here(volume, name, read_only)
-        self._in_use.add(line.mount_point)
+        if ours:
+            self._in_use.add(line.mount_point)
         finished = False
         try:
             if line.read_only and not read_only:
                 raise DiskReadOnly(_say_read_only(line, name, ours))
-            yield self._mount(line, volume.filesystem_uuid, ours)
+            named = {"ID_FS_UUID": volume.filesystem_uuid, "ID_FS_TYPE": volume.filesystem_type}
+            yield self._mount(line, named, ours)
             finished = True
         finally:
-            self._in_use.discard(line.mount_point)
             if ours:
+                self._in_use.discard(line.mount_point)
                 try:
                     self._flush_and_unmount(line, name)
                 except DiskTrouble as error:
@@ -142,11 +144,16 @@ class SystemMounter:
             _remove_folder(folder)
             if is_gone(_node_number(volume.device)):
                 raise DiskGone(f"{printable(name)} was pulled out before it was mounted; plug it in again") from error
+            hint = f"if it stays so, check it: fsck {volume.device}"
+            if "unknown filesystem type" in str(error):
+                hint = "install what this system lacks to mount it"
             raise DiskTrouble(
-                f"{printable(name)} ({volume.device}) cannot be mounted: {printable(str(error))}; "
-                f"if this stays so, check it with fsck {volume.device}"
+                f"{printable(name)} ({volume.device}) cannot be mounted: {printable(str(error))}; {hint}"
             ) from error
-        return [line for line in read_mountinfo() if line.mount_point == folder][-1]
+        mounted = [line for line in read_mountinfo() if line.mount_point == folder]
+        if not mounted:
+            raise DiskTrouble(f"{printable(name)} was unmounted by somebody as soon as it was mounted; plug it in again")
+        return mounted[-1]
 
     def _free_folder(self, volume: Volume, name: str) -> bytes:
         safe = _UNSAFE.sub(b"_", os.fsencode(name))[:200].lstrip(b".") or b"disk"
@@ -194,12 +201,13 @@ class SystemMounter:
     def _is_ours(self, line: MountLine) -> bool:
         return line.mount_point != self._mount_folder and is_below(line.mount_point, self._mount_folder)
 
-    def _mount(self, line: MountLine, filesystem_uuid: str | None, ours: bool | None = None) -> Mount:
+    def _mount(self, line: MountLine, properties: Mapping[str, str], ours: bool | None = None) -> Mount:
+        """The mount with udev's name for the type where there is one: ``ntfs``, not ``fuseblk`` or ``ntfs3``."""
         return Mount(
             root=line.mount_point,
             device=_device(line),
-            filesystem_type=os.fsdecode(line.filesystem_type),
-            filesystem_uuid=filesystem_uuid,
+            filesystem_type=properties.get("ID_FS_TYPE") or os.fsdecode(line.filesystem_type),
+            filesystem_uuid=properties.get("ID_FS_UUID"),
             read_only=line.read_only,
             ours=self._is_ours(line) if ours is None else ours,
         )
@@ -227,9 +235,9 @@ def _is_visible(line: MountLine) -> bool:
         return True  # a failing disk is still mounted there
 
 
-def _uuid_from_udev(line: MountLine) -> str | None:
+def _properties_from_udev(line: MountLine) -> dict[str, str]:
     number = _block_number(line)
-    return uuid_known_to_udev(number) if number else None
+    return properties_known_to_udev(number) if number else {}
 
 
 def _block_number(line: MountLine) -> int:

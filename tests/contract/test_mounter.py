@@ -28,6 +28,7 @@ class Bed(Protocol):
     def clone(self, volume: Volume) -> Volume: ...
     def mount_elsewhere(self, volume: Volume, mount_point: Path) -> None: ...
     def keep_busy(self, volume: Volume, root: bytes) -> str: ...
+    def let_go(self, volume: Volume) -> None: ...
 
 
 class FakeBed:
@@ -46,6 +47,9 @@ class FakeBed:
     def keep_busy(self, volume: Volume, root: bytes) -> str:
         self.fake.keep_busy(volume, "PID 123 (bash)")
         return "PID 123 (bash)"
+
+    def let_go(self, volume: Volume) -> None:
+        self.fake.keep_busy(volume, "")
 
 
 class RealBed:
@@ -67,10 +71,13 @@ class RealBed:
         self._stack.enter_context(mounted_at(volume.device, mount_point))
 
     def keep_busy(self, volume: Volume, root: bytes) -> str:
-        sleeper = subprocess.Popen(["sleep", "1000"], cwd=root)
-        self._stack.callback(sleeper.wait)
-        self._stack.callback(sleeper.kill)
-        return f"PID {sleeper.pid} (sleep)"
+        self._sleeper = subprocess.Popen(["sleep", "1000"], cwd=root)
+        self._stack.callback(self.let_go, volume)
+        return f"PID {self._sleeper.pid} (sleep)"
+
+    def let_go(self, volume: Volume) -> None:
+        self._sleeper.kill()
+        self._sleeper.wait()
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.needs("loop", "ext4"))])
@@ -104,6 +111,24 @@ def test_mounted_name_becomes_one_path_component(bed: Bed, name: str, tmp_path: 
         assert any(listed.root == mount.root for listed in bed.mounter.mounts())
 
 
+def test_mounted_two_disks_of_one_name_at_once_get_two_places(bed: Bed) -> None:
+    first, second = bed.new_disk(), bed.new_disk()
+    with bed.mounter.mounted(first, "disk") as one, bed.mounter.mounted(second, "disk") as two:
+        assert one.root != two.root
+        assert not os.path.samefile(one.root, two.root)
+
+
+def test_mounted_twice_inner_one_leaves_it_mounted(bed: Bed) -> None:
+    volume = bed.new_disk()
+    with bed.mounter.mounted(volume, "disk") as outer:
+        for _ in range(2):
+            with bed.mounter.mounted(volume, "disk") as inner:
+                assert (inner.root, inner.ours) == (outer.root, False)
+        assert bed.mounter.mount_of(outer.root).root == outer.root
+        assert os.path.exists(outer.root)
+    assert not os.path.exists(outer.root)
+
+
 def test_mounted_elsewhere_is_used_and_left_as_it_is(bed: Bed, tmp_path: Path) -> None:
     volume = bed.new_disk()
     bed.mount_elsewhere(volume, tmp_path / "desktop" / "my disk")
@@ -133,6 +158,10 @@ def test_mounted_busy_on_exit_names_the_user_and_stays_mounted(bed: Bed) -> None
             user = bed.keep_busy(volume, mount.root)
     assert user in str(trouble.value)
     assert any(listed.device == volume.device for listed in bed.mounter.mounts())
+    bed.let_go(volume)
+    with bed.mounter.mounted(volume, "photos-03") as again:
+        assert (again.root, again.ours) == (mount.root, True)
+    assert not os.path.exists(mount.root)
 
 
 def test_mounted_error_of_the_body_wins(bed: Bed) -> None:

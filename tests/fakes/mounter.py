@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from distbackupd.model.errors import DiskGone, DiskReadOnly, DiskTrouble, UsageE
 
 
 @dataclass
-class _Shelf:
+class _Disk:
     """One disk: its content lies in ``folder``, which moves to the mount point and back."""
 
     volume: Volume
@@ -23,6 +24,7 @@ class _Shelf:
     plugged: bool = True
     mount_point: Path | None = None
     ours: bool = False
+    in_use: bool = False
     user: str = ""
 
 
@@ -34,7 +36,7 @@ class FakeMounter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._shelf: dict[str, _Shelf] = {}
+        self._shelf: dict[str, _Disk] = {}
         self.log: list[str] = []
 
     def new_disk(self, filesystem_uuid: str = "", filesystem_type: str = "ext4", write_protected: bool = False) -> Volume:
@@ -43,7 +45,7 @@ class FakeMounter:
         content = self._folder / "shelf" / os.path.basename(device)
         content.mkdir(parents=True)
         volume = Volume(device, filesystem_uuid or str(uuid.uuid4()), filesystem_type)
-        self._shelf[device] = _Shelf(volume, content, write_protected)
+        self._shelf[device] = _Disk(volume, content, write_protected)
         return volume
 
     def plug(self, volume: Volume) -> None:
@@ -76,20 +78,23 @@ class FakeMounter:
         disk = self._shelf[volume.device]
         if not disk.plugged:
             raise DiskGone(f"{name} was pulled out before it was mounted; plug it in again")
-        ours = disk.mount_point is None
         if disk.write_protected and not read_only:
             raise DiskReadOnly(f"{name} can only be read, nothing was changed on it: it has a write-protection switch")
-        if ours:
-            self._enter(disk, self._folder / "mnt" / (name.replace("/", "_").lstrip(".") or "disk"), ours=True)
+        ours = disk.mount_point is None or (disk.ours and not disk.in_use)
+        if disk.mount_point is None:
+            self._enter(disk, self._free_folder(disk, name), ours=True)
             self.log.append(f"mount {name}")
+        disk.in_use = ours or disk.in_use
         finished = False
         try:
             yield replace(self._mount(disk), ours=ours)
             finished = True
         finally:
-            trouble = self._unmount(disk, name) if ours else None
-            if trouble and finished:
-                raise trouble
+            if ours:
+                disk.in_use = False
+                trouble = self._unmount(disk, name)
+                if trouble and finished:
+                    raise trouble
 
     def mounts(self) -> list[Mount]:
         """See the port."""
@@ -110,7 +115,7 @@ class FakeMounter:
         disks = self._shelf.values()
         return [disk.volume for disk in disks if disk.plugged and disk.volume.filesystem_uuid == filesystem_uuid]
 
-    def _mount(self, disk: _Shelf) -> Mount:
+    def _mount(self, disk: _Disk) -> Mount:
         volume = disk.volume
         return Mount(
             root=os.fsencode(disk.mount_point or disk.folder),
@@ -121,19 +126,23 @@ class FakeMounter:
             ours=disk.ours,
         )
 
-    def _enter(self, disk: _Shelf, mount_point: Path, ours: bool) -> None:
+    def _free_folder(self, disk: _Disk, name: str) -> Path:
+        folder = self._folder / "mnt" / (re.sub(r"[/\0-\x1f\x7f]", "_", name).lstrip(".") or "disk")
+        return folder.with_name(f"{folder.name}-{os.path.basename(disk.volume.device)}") if folder.exists() else folder
+
+    def _enter(self, disk: _Disk, mount_point: Path, ours: bool) -> None:
         mount_point.parent.mkdir(parents=True, exist_ok=True)
         if mount_point.exists():
             mount_point.rmdir()
         disk.folder.rename(mount_point)
         disk.mount_point, disk.ours = mount_point, ours
 
-    def _leave(self, disk: _Shelf) -> None:
+    def _leave(self, disk: _Disk) -> None:
         if disk.mount_point:
             disk.mount_point.rename(disk.folder)
             disk.mount_point = None
 
-    def _unmount(self, disk: _Shelf, name: str) -> DiskTrouble | None:
+    def _unmount(self, disk: _Disk, name: str) -> DiskTrouble | None:
         if not disk.plugged:
             return DiskGone(f"{name} was pulled out before it was unmounted; what was recorded is safe on it")
         if disk.user:

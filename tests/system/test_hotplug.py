@@ -200,20 +200,6 @@ def test_rule_starts_the_daemon_for_enrolled_disks_only(tmp_path: Path) -> None:
     run("umount", markers.parent)
 
 
-@pytest.mark.needs("ext4")
-def test_two_disks_of_one_name_get_two_mount_points(tmp_path: Path) -> None:
-    mounter = SystemMounter(os.fsencode(tmp_path / "mnt"))
-    with (
-        loop_disk(tmp_path) as first,
-        loop_disk(tmp_path) as second,
-        mounter.mounted(first.volume, "disk") as one,
-        mounter.mounted(second.volume, "disk") as two,
-        mounter.mounted(second.volume, "disk") as again,
-    ):
-        assert os.stat(one.root).st_dev != os.stat(two.root).st_dev
-        assert (again.root, again.ours) == (two.root, False)
-
-
 @pytest.mark.needs("ext4", "xfs", "btrfs")
 @pytest.mark.parametrize("filesystem_type", ["ext4", "xfs", "btrfs"])
 def test_every_file_system_mounts_with_safe_options(tmp_path: Path, filesystem_type: str) -> None:
@@ -327,6 +313,37 @@ def test_writes_that_are_lost_on_exit_are_told(tmp_path: Path) -> None:
         disk.mend()
         with mounter.mounted(disk.volume, "photos"):
             pass
+
+
+@pytest.mark.needs("nbd", "ext4")
+def test_disk_that_dies_is_unmounted_and_told(tmp_path: Path) -> None:
+    mounter = SystemMounter(os.fsencode(tmp_path / "mnt"), sleep=lambda seconds: None)
+    with fault_disk(tmp_path / "fault") as disk:
+        with pytest.raises(DiskTrouble, match="did not take the last writes"):  # noqa: PT012, SIM117
+            with mounter.mounted(disk.volume, "photos") as mount:
+                with open(mount.root + b"/file", "wb") as file:
+                    file.write(bytes(1 << 20))
+                disk.die()
+        assert os.listdir(tmp_path / "mnt") == []
+
+
+@pytest.mark.needs("loop", "mkfs.ntfs", "mount.ntfs")
+def test_ntfs_mounts_with_the_driver_that_is_there(tmp_path: Path) -> None:
+    image = tmp_path / "ntfs.img"
+    image.touch()
+    os.truncate(image, 16 << 20)
+    run("mkfs.ntfs", "-F", "-Q", "-q", image)
+    device = run("losetup", "--find", "--show", image)
+    try:
+        volume = Volume(device, run("blkid", "-p", "-o", "value", "-s", "UUID", device), "ntfs")
+        mounter = SystemMounter(os.fsencode(tmp_path / "mnt"))
+        with mounter.mounted(volume, "usb") as mount:
+            assert mount.filesystem_type == "ntfs"
+            assert mounter.mount_of(mount.root) == mount
+            with mounter.mounted(volume, "again") as again:
+                assert (again.root, again.ours) == (mount.root, False)
+    finally:
+        run("losetup", "--detach", device)
 
 
 @pytest.mark.needs("ext4")
