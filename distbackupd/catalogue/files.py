@@ -28,6 +28,7 @@ from distbackupd.model.files import (
 
 _CACHED_ATTRIBUTES = 100_000
 _KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object"
+_TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
 _STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies"
 
 
@@ -149,34 +150,52 @@ class FileTable:
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
         """Turn waiting files (and their other names) into current versions, durably."""
         with self._database.transaction() as connection:
-            for ticket, digest in hashed:
-                rows = connection.execute(
-                    f"SELECT other.folder, other.replaces, {', '.join('other.' + c for c in _STORED.split(', '))} "
-                    "FROM waiting AS one JOIN waiting AS other ON other.ticket = one.ticket OR (one.inode <> 0 AND "
-                    "other.device = one.device AND other.inode = one.inode AND other.size = one.size "
-                    "AND other.mtime_ns = one.mtime_ns) WHERE one.ticket = ?",
-                    (ticket,),
-                ).fetchall()
-                content = self.ensure_object(digest, rows[0][4])
-                self._close([row[1] for row in rows if row[1] is not None], now)
-                self._open((row[0], *row[2:], content, now) for row in rows)
-            self._database.grow_generation()
-
-    def finish_scan(self, now: int) -> None:
-        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans."""
-        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM hashed")
+            connection.executemany("INSERT INTO hashed (ticket, hash) VALUES (?, ?)", hashed)
             connection.execute(
-                """
-                UPDATE object SET (priority, maxcopies, orphaned_at) = (
-                    SELECT coalesce(max(file.priority), object.priority),
-                           CASE WHEN min(file.maxcopies) = 0 THEN 0 ELSE coalesce(max(file.maxcopies), 0) END,
-                           CASE WHEN count(*) THEN 0 WHEN object.orphaned_at THEN object.orphaned_at ELSE ? END
-                    FROM file WHERE file.object = object.id AND file.gone = 0)
-                WHERE id IN (SELECT id FROM touched_object)
-                """,
+                "INSERT OR IGNORE INTO hashed SELECT other.ticket, hash FROM hashed JOIN waiting AS one USING (ticket) "
+                "JOIN waiting AS other ON other.device = one.device AND other.inode = one.inode AND other.size = one.size "
+                "AND other.mtime_ns = one.mtime_ns WHERE one.inode <> 0 AND one.flags & ?",
+                (int(EntryFlag.LINKED),),
+            )
+            connection.execute(
+                "INSERT INTO object (hash, size) SELECT hash, size FROM hashed JOIN waiting USING (ticket) WHERE TRUE "
+                "ON CONFLICT (hash) DO UPDATE SET orphaned_at = 0"
+            )
+            replaced = "SELECT replaces FROM hashed JOIN waiting USING (ticket) WHERE replaces IS NOT NULL"
+            connection.execute(f"{_TOUCH} id IN ({replaced}) AND object IS NOT NULL")
+            connection.execute(f"UPDATE file SET gone = ? WHERE gone = 0 AND id IN ({replaced})", (now,))
+            stored = ", ".join(f"waiting.{column}" for column in _STORED.split(", "))
+            connection.execute(
+                f"INSERT INTO file (folder, {_STORED}, object, seen) SELECT folder, {stored}, object.id, ? "
+                "FROM hashed JOIN waiting USING (ticket) JOIN object ON object.hash = hashed.hash",
                 (now,),
             )
-            if connection.execute("DELETE FROM touched_object").rowcount:
+            connection.execute(
+                "INSERT OR IGNORE INTO touched_object (id) SELECT object.id FROM hashed JOIN object USING (hash)"
+            )
+            self._database.grow_generation()
+
+    def finish_scan(self, now: int, whole: bool) -> None:
+        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans."""
+        living = "EXISTS (SELECT 1 FROM file WHERE file.object = touched_object.id AND file.gone = 0)"
+        with self._database.transaction() as connection:
+            connection.execute(
+                f"""
+                UPDATE object SET (priority, maxcopies) = (
+                    SELECT max(priority), CASE WHEN min(maxcopies) = 0 THEN 0 ELSE max(maxcopies) END
+                    FROM file WHERE file.object = object.id AND file.gone = 0)
+                WHERE id IN (SELECT id FROM touched_object WHERE {living})
+                """
+            )
+            changed = connection.execute(f"DELETE FROM touched_object WHERE {living}").rowcount
+            if whole:
+                connection.execute(
+                    "UPDATE object SET orphaned_at = ? WHERE orphaned_at = 0 AND id IN (SELECT id FROM touched_object)",
+                    (now,),
+                )
+                changed += connection.execute("DELETE FROM touched_object").rowcount
+            if changed:
                 self._database.grow_generation()
 
     def commit(self) -> None:
@@ -198,7 +217,8 @@ class FileTable:
         """Whether any current entry but the folder itself is known in or below the virtual folder."""
         condition, parameters = _below("path", path)
         row = self._database.execute(
-            f"SELECT 1 FROM folder JOIN file ON file.folder = folder.id AND file.gone = 0 AND name <> x'' WHERE {condition} LIMIT 1",
+            "SELECT 1 FROM folder JOIN file ON file.folder = folder.id AND file.gone = 0 "
+            f"WHERE name <> x'' AND {condition} LIMIT 1",
             parameters,
         ).fetchone()
         return row is not None
@@ -301,10 +321,7 @@ class FileTable:
         self._database.connection.executemany(f"UPDATE file SET gone = {int(now)} WHERE id = ? AND gone = 0", closed)
 
     def _touch(self, rows: Iterable[int]) -> None:
-        self._database.connection.executemany(
-            "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE id = ? AND object IS NOT NULL",
-            [(row,) for row in rows],
-        )
+        self._database.connection.executemany(f"{_TOUCH} id = ? AND object IS NOT NULL", [(row,) for row in rows])
 
     def _below_or_at(self, path: bytes) -> tuple[str, list[Any]]:
         condition, parameters = _below("path", path)

@@ -154,6 +154,7 @@ CREATE TEMP TABLE IF NOT EXISTS waiting (
     maxcopies INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS temp.waiting_order ON waiting(device, inode, ticket);
+CREATE TEMP TABLE IF NOT EXISTS hashed (ticket INTEGER PRIMARY KEY, hash BLOB NOT NULL);
 """
 """What a scan saw and did not hash yet. Temporary: after a crash the next scan finds the same files again, for none of
 them has a current version with its size and time."""

@@ -300,10 +300,10 @@ class FileTable(Protocol):
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
         """Turn waiting files (and their other names) into current versions, durably."""
 
-    def finish_scan(self, now: int) -> None:
+    def finish_scan(self, now: int, whole: bool) -> None:
         """Recount which objects live, with which priority and maxcopies, and since when the others are orphans.
 
-        Only at the end of a scan that saw everything: until then what lost a name may have got another one.
+        Only a scan that saw the ``whole`` makes orphans: until then what lost a name may have got another one.
         """
 
     def commit(self) -> None:

@@ -91,8 +91,8 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         _hash(bench, tree, tally, stop)
         if tally.changing:
             _look_again(bench, tree, tally, stop)
+        files.finish_scan(bench.clock.now(), whole)
         if whole:
-            files.finish_scan(bench.clock.now())
             bench.catalogue.sessions.remember("last_scan", str(bench.clock.now()))
     finished = ScanFinished(
         entries=tally.entries,
