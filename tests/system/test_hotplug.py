@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distbackupd.hotplug.devices import volumes_with_uuid
-from distbackupd.hotplug.enrolled import ENROLLED_MARKERS, publish_enrolled
+from distbackupd.hotplug.enrolled import ENROLLED_MARKERS, EnrolledDisks
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Volume
@@ -186,7 +186,7 @@ def test_rule_starts_the_daemon_for_enrolled_disks_only(tmp_path: Path) -> None:
     # The mount namespace is our own: the machine's /var stays as it is.
     run("mount", "--bind", tmp_path / "var", markers.parent)
     enrolled, foreign = (make_image(tmp_path / f"{name}.img") for name in ("enrolled", "foreign"))
-    publish_enrolled({enrolled.filesystem_uuid})
+    EnrolledDisks().publish({enrolled.filesystem_uuid})
     with plugged(enrolled), plugged(foreign):
         settle()
         told = run("udevadm", "info", "--query=property", enrolled.device).splitlines()
@@ -194,7 +194,7 @@ def test_rule_starts_the_daemon_for_enrolled_disks_only(tmp_path: Path) -> None:
         assert "UDISKS_AUTO=0" in told
         assert any(line.startswith("TAGS=") and ":systemd:" in line for line in told)
         assert "SYSTEMD_WANTS" not in run("udevadm", "info", "--query=property", foreign.device)
-        publish_enrolled(set())
+        EnrolledDisks().publish(set())
         run("udevadm", "trigger", "--settle", "--action=change", enrolled.device)
         assert "SYSTEMD_WANTS" not in run("udevadm", "info", "--query=property", enrolled.device)
     run("umount", markers.parent)

@@ -5,26 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from distbackupd.hotplug.enrolled import ENROLLED_MARKERS, publish_enrolled
+from distbackupd.hotplug.enrolled import ENROLLED_MARKERS, EnrolledDisks
 from distbackupd.model.errors import UsageError
 
 
-def test_publish_enrolled_makes_exactly_these_markers_and_leaves_other_files(tmp_path: Path) -> None:
+def test_publish_makes_exactly_these_markers_and_leaves_other_files(tmp_path: Path) -> None:
     folder = tmp_path / "disks.d"
-    publish_enrolled({"1111-2222", "0a1b-c"}, os.fsencode(folder))
+    EnrolledDisks(os.fsencode(folder)).publish({"1111-2222", "0a1b-c"})
     (folder / "README.txt").touch()
     kept = (folder / "1111-2222").stat().st_mtime_ns
-    publish_enrolled({"1111-2222", "3333"}, os.fsencode(folder))
+    EnrolledDisks(os.fsencode(folder)).publish({"1111-2222", "3333"})
     assert sorted(os.listdir(folder)) == ["1111-2222", "3333", "README.txt"]
     assert (folder / "1111-2222").stat().st_mtime_ns == kept
-    publish_enrolled(set(), os.fsencode(folder))
+    EnrolledDisks(os.fsencode(folder)).publish(set())
     assert os.listdir(folder) == ["README.txt"]
 
 
 @pytest.mark.parametrize("odd", ["", "../../etc/passwd", "a b", "ä", "a\n", "x" * 65])
-def test_publish_enrolled_refuses_odd_names_before_any_change(tmp_path: Path, odd: str) -> None:
+def test_publish_refuses_odd_names_before_any_change(tmp_path: Path, odd: str) -> None:
     with pytest.raises(UsageError, match="no file system's UUID"):
-        publish_enrolled({"good", odd}, os.fsencode(tmp_path))
+        EnrolledDisks(os.fsencode(tmp_path)).publish({"good", odd})
     assert os.listdir(tmp_path) == []
 
 
