@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from distbackupd.engine.ports import (
@@ -23,10 +23,9 @@ from distbackupd.engine.ports import (
 )
 from distbackupd.engine.pulse import WORKERS, Meter, work_in_threads
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import Interrupted, UsageError
+from distbackupd.model.errors import Interrupted
 from distbackupd.model.events import BadCopyFound, Remark
 from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
-from distbackupd.model.sources import Source
 from distbackupd.model.text import join_words, printable, say_count
 from distbackupd.planning.selection import PassedFolders, matcher, prefix
 
@@ -114,32 +113,6 @@ def strike_bad_copies(catalogue: Catalogue, disk: BackupDisk, report: RestoreRep
         catalogue.objects.strike(disk.id, identifier)
 
 
-def check_destination(destination: bytes, sources: Sequence[Source], disk_root: bytes | None, link: bool) -> None:
-    """Raise UsageError where a restore must not write: in a source, or on the backup disk.
-
-    Paths are absolute and free of symbolic links. ``disk_root`` is where the disk is mounted. With ``link`` the
-    destination lies on the disk of necessity, but not among its objects.
-    """
-    for source in sources:
-        if _is_within(destination, source.real_path):
-            raise UsageError(
-                f"{printable(destination)} lies in the source {printable(source.real_path)}; nothing was restored: "
-                "choose another folder and move the files when you have looked at them"
-            )
-    if disk_root is None or not _is_within(destination, disk_root):
-        return
-    if not link:
-        raise UsageError(
-            f"{printable(destination)} lies on the backup disk itself; nothing was restored: choose a folder elsewhere"
-        )
-    if destination == disk_root or _is_within(destination, disk_root.rstrip(b"/") + b"/distbackup-objects"):
-        raise UsageError(f"{printable(destination)} is the disk's own; nothing was restored: name a new folder beside it")
-
-
-def _is_within(path: bytes, folder: bytes) -> bool:
-    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
-
-
 @dataclass(slots=True)
 class _Result:
     entry: RestoreEntry
@@ -199,6 +172,8 @@ class _Restoration:
             for results in work_in_threads(self._batches(), self._restore_batch, self._meter, self._reporter, workers):
                 for result in results:
                     self._account(result)
+        except Interrupted:
+            pass  # told below, with what is done
         finally:
             if not self._options.simulate:
                 not_kept = self._target.finish()
