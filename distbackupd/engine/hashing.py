@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
@@ -15,8 +15,8 @@ from distbackupd.model.files import HashedFile, WaitingFile
 
 _CHUNK_FILES = 64
 _CHUNK_BYTES = 16 << 20
-_RECORD_FILES = 4000
-_RECORD_SECONDS = 1.0
+_PAGE_FILES = 8000
+_PAGE_BYTES = 1 << 30
 
 
 @dataclass(slots=True)
@@ -37,40 +37,55 @@ def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
     if not count:
         return outcome
     meter = Meter(stop)
-    unrecorded: list[HashedFile] = []
-    recorded = bench.clock.monotonic()
-
-    def record() -> None:
-        nonlocal recorded
-        files.record_hashes(unrecorded, bench.clock.now())
-        unrecorded.clear()
-        recorded = bench.clock.monotonic()
-
+    waiting = files.waiting()
     bench.reporter.begin("hashing", count, total)
     try:
-        for results in work_in_threads(
-            _chunks(files.waiting()), lambda chunk: _hash_chunk(bench, tree, chunk, meter), meter, bench.reporter
-        ):
-            for waiting, result in results:
-                if isinstance(result, bytes):
-                    unrecorded.append(HashedFile(waiting.ticket, result))
-                    outcome.files += 1
-                    outcome.read_bytes += waiting.size
-                elif isinstance(result, SourceChanged):
-                    outcome.changing.append(waiting.path)
-                else:
-                    outcome.skipped += 1
-                    bench.reporter.tell(FileSkipped(waiting.path, str(result)))
-            bench.reporter.advance(len(results), meter.drain(), results[-1][0].path if results else b"")
-            if len(unrecorded) >= _RECORD_FILES or bench.clock.monotonic() - recorded > _RECORD_SECONDS:
-                record()
+        while not stop.is_set() and (page := _next_page(waiting)):
+            hashed: list[HashedFile] = []
+            try:
+                for results in work_in_threads(
+                    _chunks(page), lambda chunk: _hash_chunk(bench, tree, chunk, meter), meter, bench.reporter
+                ):
+                    hashed.extend(_accept(bench, results, outcome))
+                    bench.reporter.advance(len(results), meter.drain(), results[-1][0].path if results else b"")
+            finally:
+                if hashed:
+                    files.record_hashes(hashed, bench.clock.now())
     finally:
-        if unrecorded:
-            record()
         bench.reporter.end()
     if stop.is_set():
         raise Interrupted("hashing was stopped; what was hashed is recorded, the next scan goes on there")
     return outcome
+
+
+def _accept(
+    bench: Bench, results: Sequence[tuple[WaitingFile, bytes | SourceTrouble]], outcome: HashingOutcome
+) -> Iterator[HashedFile]:
+    """Count and report; the files whose hash is known now."""
+    for waiting, result in results:
+        if isinstance(result, bytes):
+            outcome.files += 1
+            outcome.read_bytes += waiting.size
+            yield HashedFile(waiting.ticket, result)
+        elif isinstance(result, SourceChanged):
+            outcome.changing.append(waiting.path)
+        else:
+            outcome.skipped += 1
+            bench.reporter.tell(FileSkipped(waiting.path, str(result)))
+
+
+def _next_page(waiting: Iterator[WaitingFile]) -> list[WaitingFile]:
+    """So many files as are hashed and recorded in one go.
+
+    Reading and writing rows while workers run would cost more than letting the workers wait: SQLite gives up the
+    interpreter's lock at each row and has to fight for it again.
+    """
+    page: list[WaitingFile] = []
+    size = 0
+    while len(page) < _PAGE_FILES and size < _PAGE_BYTES and (file := next(waiting, None)) is not None:
+        page.append(file)
+        size += file.size
+    return page
 
 
 def _hash_chunk(
@@ -91,7 +106,7 @@ def _hash_chunk(
     return results
 
 
-def _chunks(waiting: Iterator[WaitingFile]) -> Iterator[list[WaitingFile]]:
+def _chunks(waiting: Sequence[WaitingFile]) -> Iterator[list[WaitingFile]]:
     """Small files in handfuls, so that handing them over costs little; large ones alone."""
     chunk: list[WaitingFile] = []
     size = 0
