@@ -88,10 +88,11 @@ class Inbox:
         return sorted(event.real_path for event in touched)
 
     def keep(self, event: InboxEvent) -> None:
-        """It cannot be done now: put it aside until :meth:`retry`, unless its disk has gone since."""
+        """It cannot be done now: put it aside until :meth:`retry`, unless its disk has gone or is pending again."""
         with self._news:
-            if not (event == self._job and self.job_stop.is_set()):
-                self._kept[_key(event)] = event
+            key = _key(event)
+            if key not in self._pending and not (event == self._job and self.job_stop.is_set()):
+                self._kept[key] = event
 
     def retry(self) -> None:
         """What was put aside is pending again."""

@@ -17,7 +17,7 @@ from distbackupd.config.settings import Settings, load_settings
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Engine, Loop
 from distbackupd.daemon.presence import presence
-from distbackupd.daemon.signals import signals
+from distbackupd.daemon.signals import Action, signals
 from distbackupd.daemon.watching import Watching
 from distbackupd.engine.ports import Reporter
 from distbackupd.model.disks import Volume
@@ -87,7 +87,11 @@ def serve(options: Options, parts: Parts) -> int:
         readiness.stopping()
         inbox.post(StopAsked())
 
-    actions = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: lambda: inbox.post(ReloadAsked())}
+    actions: dict[int, Action] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: lambda: inbox.post(ReloadAsked()),
+    }
     with presence(folder), signals(actions):
         readiness.status("opening the catalogue")
         readiness.extend_timeout(OPENING_SECONDS)

@@ -17,7 +17,7 @@ Action = Callable[[], None]
 
 
 @contextmanager
-def signals(actions: Mapping[signal.Signals, Action]) -> Iterator[None]:
+def signals(actions: Mapping[int, Action]) -> Iterator[None]:
     """While the context lasts, each of these signals calls its action in another thread. Enter from the main thread.
 
     Children that are started meanwhile get the signals' default behaviour.
@@ -39,8 +39,8 @@ def signals(actions: Mapping[signal.Signals, Action]) -> Iterator[None]:
         ours.close()
 
 
-def _read(ours: socket.socket, actions: Mapping[signal.Signals, Action]) -> None:
+def _read(ours: socket.socket, actions: Mapping[int, Action]) -> None:
     while numbers := ours.recv(64):
         for number in numbers:
-            if action := actions.get(signal.Signals(number)):
+            if action := actions.get(number):
                 action()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
 
 import distbackupd.schedule.schedule as module
 from distbackupd.model.events import JobDue
@@ -71,9 +71,8 @@ def test_start_interval_passed_posts_tend(
 
 def test_job_long_overdue_is_posted_once(schedule: Schedule, posted: queue.SimpleQueue[JobDue]) -> None:
     """As after a night's sleep of the machine: no grace time may drop it."""
-    schedule._scheduler.add_job(
-        posted.put, DateTrigger(datetime.now(UTC) - timedelta(hours=7), timezone=UTC), args=[JobDue("late")]
-    )
+    trigger, due = IntervalTrigger(days=1, timezone=UTC), datetime.now(UTC) - timedelta(hours=7)
+    schedule._scheduler.add_job(posted.put, trigger, args=[JobDue("late")], next_run_time=due)
     schedule.start(time(3))
     assert posted.get(timeout=10) == JobDue("late")
 

@@ -1,0 +1,72 @@
+"""An engine that only remembers what the daemon asked of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from distbackupd.config.settings import Settings
+from distbackupd.engine.ports import Reporter, Stop
+from distbackupd.model.disks import Volume
+from distbackupd.model.errors import EngineBusy, Interrupted
+
+
+class FakeEngine:
+    """``done`` is what was asked, in order. Hooks run inside the call: to raise, to wait, to post."""
+
+    def __init__(self) -> None:
+        self.done: list[object] = []
+        self.ours = True
+        self.busy = False
+        self.scanned_at: int | None = None
+        self.folders: list[bytes] = []
+        self.on_scan: Callable[[Stop], None] = lambda _stop: None
+        self.on_back_up: Callable[[Volume, Stop], None] = lambda _volume, _stop: None
+        self.settings: list[Settings] = []
+
+    def scan(self, stop: Stop, folders: Sequence[bytes] | None = None) -> object:
+        self._look_whether_busy()
+        self.on_scan(stop)
+        self.done.append(("scan", None if folders is None else list(folders)))
+        return None
+
+    def back_up(self, volume: Volume, stop: Stop) -> bool:
+        self._look_whether_busy()
+        self.on_back_up(volume, stop)
+        self.done.append(("back up", volume.device))
+        return self.ours
+
+    def source_folders(self) -> list[bytes]:
+        return self.folders
+
+    def last_scan(self) -> int | None:
+        return self.scanned_at
+
+    def status(self) -> str:
+        return "all is well"
+
+    def reload(self, settings: Settings) -> None:
+        self.settings.append(settings)
+
+    def _look_whether_busy(self) -> None:
+        if self.busy:
+            raise EngineBusy("dsb is at work on this catalogue")
+
+    @contextmanager
+    def opened(self, _folder: Path, _settings: Settings, _reporter: Reporter) -> Iterator[FakeEngine]:
+        """Stands for ``wiring.open_engine``."""
+        yield self
+
+
+def wait_until_stopped(stop: Stop, begun: threading.Event | None = None, seconds: float = 20) -> None:
+    """A job that only ends by its stop; raises as the engine does. Fails when nobody stops it."""
+    if begun is not None:
+        begun.set()
+    pause = threading.Event()
+    for _ in range(int(seconds * 200)):
+        if stop.is_set():
+            raise Interrupted("stopped at a file boundary")
+        pause.wait(0.005)
+    raise AssertionError("nobody stopped the job")

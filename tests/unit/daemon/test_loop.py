@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from distbackupd.daemon.inbox import Inbox
+from distbackupd.daemon.loop import IDLE_SILENCE, Loop
+from distbackupd.model.disks import Volume
+from distbackupd.model.errors import CatalogueTrouble
+from distbackupd.model.events import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
+from distbackupd.notify.readiness import Heart
+from tests.fakes.engine import FakeEngine, wait_until_stopped
+
+DISK = DiskAppeared(Volume("/dev/sdb1", "u1", "ext4"))
+SECOND = DiskAppeared(Volume("/dev/sdc1", "u2", "ext4"))
+TEND = JobDue("tend")
+SCAN = JobDue("scan")
+
+
+class Household:
+    def __init__(self, done: list[object]) -> None:
+        self.done = done
+        self.on_idle: Callable[[], None] = lambda: None
+
+    def reload(self) -> None:
+        self.done.append("reload")
+
+    def tend(self) -> None:
+        self.done.append("tend")
+
+    def idle(self) -> None:
+        self.on_idle()
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.engine = FakeEngine()
+        self.done = self.engine.done
+        self.household = Household(self.done)
+        self.heart = Heart("engine", IDLE_SILENCE)
+        self.loop = Loop(self.inbox, self.engine, self.household, self.heart)
+
+    def work_off(self, *events: InboxEvent) -> int:
+        for event in events:
+            self.inbox.post(event)
+        return self.loop.run_once()
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_run_once_each_event_is_done_in_order(scene: Scene) -> None:
+    assert scene.work_off(SCAN, DISK, TEND, ReloadAsked(), DiskVanished("/dev/sdx")) == 0
+    assert scene.done == [("scan", None), ("back up", "/dev/sdb1"), "tend", "reload"]
+
+
+def test_disk_touched_folders_are_scanned_first_in_one_go(scene: Scene) -> None:
+    scene.work_off(DISK, SourceTouched(b"/b"), SourceTouched(b"/a"))
+    assert scene.done == [("scan", [b"/a", b"/b"]), ("back up", "/dev/sdb1")]
+
+
+def test_touched_folders_that_are_pending_go_together(scene: Scene) -> None:
+    scene.work_off(SourceTouched(b"/b"), TEND, SourceTouched(b"/a"))
+    assert scene.done == [("scan", [b"/a", b"/b"]), "tend"]
+
+
+def test_scan_of_everything_takes_touched_folders_along(scene: Scene) -> None:
+    scene.work_off(SCAN, SourceTouched(b"/a"))
+    assert scene.done == [("scan", None)]
+
+
+def test_unknown_disk_is_left_alone(scene: Scene) -> None:
+    scene.engine.ours = False
+    assert scene.work_off(DISK) == 0
+
+
+def test_busy_disk_is_kept_and_tried_again_at_tend(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.engine.busy = True
+    assert scene.work_off(DISK, SourceTouched(b"/a")) == 6
+    assert scene.work_off(TEND) == 6
+    assert len(caplog.records) == 1
+    assert "dsb is at work on this catalogue; waiting with the disk on /dev/sdb1 and 1 changed folder" in caplog.text
+    scene.engine.busy = False
+    scene.done.clear()
+    assert scene.work_off(TEND) == 0
+    assert scene.done == ["tend", ("scan", [b"/a"]), ("back up", "/dev/sdb1")]
+    assert scene.inbox.waiting() == []
+
+
+def test_busy_scan_is_kept_with_its_folders(scene: Scene) -> None:
+    scene.engine.busy = True
+    scene.work_off(SCAN, SourceTouched(b"/a"))
+    assert set(scene.inbox.waiting()) == {SCAN, SourceTouched(b"/a")}
+
+
+def test_busy_again_later_is_told_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.engine.busy = True
+    scene.work_off(SCAN)
+    scene.engine.busy = False
+    scene.work_off(TEND)
+    scene.engine.busy = True
+    scene.work_off(SCAN)
+    assert len(caplog.records) == 2
+
+
+def test_disk_unplugged_while_it_is_backed_up_stops_the_session_and_the_loop_goes_on(scene: Scene) -> None:
+    begun = threading.Event()
+    scene.engine.on_back_up = lambda volume, stop: wait_until_stopped(stop, begun) if volume.device == "/dev/sdb1" else None
+    unplug = threading.Thread(target=lambda: begun.wait(20) and scene.inbox.post(DiskVanished("/dev/sdb1")))
+    unplug.start()
+    assert scene.work_off(DISK, SECOND) == 0
+    unplug.join()
+    assert scene.done == [("back up", "/dev/sdc1")]
+    assert not scene.inbox.stop.is_set()
+
+
+def test_disk_unplugged_while_folders_are_scanned_is_not_backed_up(scene: Scene) -> None:
+    scene.engine.on_scan = lambda _stop: scene.inbox.post(DiskVanished("/dev/sdb1"))
+    scene.work_off(DISK, SourceTouched(b"/a"))
+    assert scene.done == [("scan", [b"/a"])]
+
+
+def test_run_stop_ends_the_job_in_hand_and_the_loop(scene: Scene) -> None:
+    begun = threading.Event()
+    scene.engine.on_back_up = lambda _volume, stop: wait_until_stopped(stop, begun)
+    scene.inbox.post(DISK)
+    scene.inbox.post(SECOND)
+    stopper = threading.Thread(target=lambda: begun.wait(20) and scene.inbox.post(StopAsked()))
+    stopper.start()
+    scene.loop.run()
+    stopper.join()
+    assert scene.done == []
+
+
+def test_run_idle_wakes_for_a_post(scene: Scene) -> None:
+    scene.household.on_idle = lambda: scene.inbox.post(StopAsked()) if scene.done else scene.inbox.post(SCAN)
+    scene.loop.run()
+    assert scene.done == [("scan", None)]
+
+
+def test_run_once_stopped_says_interrupted(scene: Scene) -> None:
+    assert scene.work_off(StopAsked(), DISK) == 130
+    assert scene.done == []
+
+
+def test_expected_error_is_told_in_its_sentence_and_the_next_event_is_done(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_volume: object, _stop: object) -> None:
+        raise CatalogueTrouble("/var/lib/distbackup: the catalogue is broken")
+
+    scene.engine.on_back_up = fail
+    assert scene.work_off(DISK, SCAN) == 5
+    assert scene.done == [("scan", None)]
+    assert caplog.messages == ["/var/lib/distbackup: the catalogue is broken"]
+    assert caplog.records[0].exc_info is None
+
+
+def test_bug_is_told_with_its_traceback_and_the_next_event_is_done(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_volume: object, _stop: object) -> None:
+        raise ZeroDivisionError
+
+    scene.engine.on_back_up = fail
+    assert scene.work_off(DISK, SCAN) == 1
+    assert scene.done == [("scan", None)]
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+
+
+def test_bug_in_idle_does_not_end_the_loop(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def idle() -> None:
+        scene.inbox.post(StopAsked() if scene.done else SCAN)
+        raise ZeroDivisionError
+
+    scene.household.on_idle = idle
+    scene.loop.run()
+    assert scene.done == [("scan", None)]
+    assert len(caplog.records) == 2
+
+
+def test_heart_at_work_may_be_silent_for_longer(scene: Scene) -> None:
+    later = time.monotonic() + IDLE_SILENCE + 60
+    seen: list[bool] = []
+    scene.engine.on_scan = lambda _stop: seen.append(scene.heart.alive(later))
+    scene.work_off(SCAN)
+    assert seen == [True]
+    assert not scene.heart.alive(later + 60)

@@ -1,0 +1,277 @@
+"""The whole daemon with a fake engine and a fake monitor; signals, sd_notify, watches and schedule are real."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from distbackupd.daemon.main import run
+from distbackupd.daemon.service import Options, Parts, Post, scan_is_due
+from distbackupd.model.disks import Volume
+from distbackupd.model.events import DiskAppeared, DiskVanished
+from tests.fakes.engine import FakeEngine, wait_until_stopped
+
+DISK = Volume("/dev/sdb1", "u1", "ext4")
+SECONDS = 20
+
+
+class Manager:
+    """systemd's end of the notification socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.messages: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(SECONDS)
+
+    def wait_for(self, pattern: str) -> str:
+        while True:
+            message = self._socket.recv(4096).decode()
+            self.messages.append(message)
+            if re.search(pattern, message):
+                return message
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class FakeMonitor:
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.started = self.stopped = False
+        self.on_start: Callable[[Post], None] = lambda _post: None
+
+    def start(self) -> None:
+        self.started = True
+        self.on_start(self.post)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Scene:
+    def __init__(self, folder: Path, manager: Manager) -> None:
+        self.engine = FakeEngine()
+        self.engine.scanned_at = int(time.time())
+        self.manager = manager
+        self.folder = folder
+        self.config = folder / "distbackupd.toml"
+        self.config.write_text('settle = "0"\n')
+        self.monitors: list[FakeMonitor] = []
+        self.plugged: list[Volume] = []
+        self.on_monitor_start: Callable[[Post], None] = lambda _post: None
+
+    def make_monitor(self, post: Post) -> FakeMonitor:
+        monitor = FakeMonitor(post)
+        monitor.on_start = self.on_monitor_start
+        self.monitors.append(monitor)
+        return monitor
+
+    def run(self, script: Callable[[], None] = lambda: None, once: bool = False) -> int:
+        """The daemon in this thread, the script beside it; the script's failure is this test's."""
+        failures: list[BaseException] = []
+
+        def play() -> None:
+            try:
+                script()
+            except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
+                failures.append(error)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        options = Options(database=str(self.folder / "catalogue"), config=self.config, once=once)
+        parts = Parts(self.engine.opened, self.make_monitor, lambda: self.plugged)
+        player = threading.Thread(target=play, daemon=True)
+        player.start()
+        exit_code = run(options, parts)
+        player.join(SECONDS)
+        if failures:
+            raise failures[0]
+        return exit_code
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    manager = Manager(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    # A signal that comes after the daemon has ended must not end the tests.
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield Scene(tmp_path, manager)
+    manager.close()
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+def test_serve_ready_comes_after_the_monitor_and_stopping_at_the_end(scene: Scene) -> None:
+    started: list[bool] = []
+
+    def script() -> None:
+        scene.manager.wait_for("^READY=1$")
+        started.append(scene.monitors[0].started)
+        scene.manager.wait_for("^STATUS=all is well$")
+        terminate()
+        scene.manager.wait_for("^STOPPING=1$")
+
+    assert scene.run(script) == 0
+    assert started == [True]
+    assert scene.monitors[0].stopped
+    assert scene.manager.messages[:2] == ["STATUS=opening the catalogue", "EXTEND_TIMEOUT_USEC=1800000000"]
+
+
+def test_serve_watchdog_asked_for_is_pinged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+
+    def script() -> None:
+        scene.manager.wait_for("^WATCHDOG=1$")
+        terminate()
+
+    assert scene.run(script) == 0
+
+
+def test_serve_disk_plugged_at_the_start_is_backed_up(scene: Scene) -> None:
+    scene.on_monitor_start = lambda post: post(DiskAppeared(DISK))
+    scene.engine.on_back_up = lambda _volume, _stop: terminate()
+    assert scene.run() == 0
+    assert scene.engine.done == [("back up", "/dev/sdb1")]
+
+
+def test_serve_signal_during_a_session_ends_it_within_seconds(scene: Scene) -> None:
+    begun = threading.Event()
+    scene.on_monitor_start = lambda post: post(DiskAppeared(DISK))
+    scene.engine.on_back_up = lambda _volume, stop: wait_until_stopped(stop, begun)
+
+    def script() -> None:
+        assert begun.wait(SECONDS)
+        terminate()
+
+    assert scene.run(script) == 0
+    assert scene.engine.done == []
+
+
+def test_serve_unplugged_during_a_session_ends_the_session_only(scene: Scene) -> None:
+    begun = threading.Event()
+    scene.on_monitor_start = lambda post: post(DiskAppeared(DISK))
+    scene.engine.on_back_up = lambda _volume, stop: wait_until_stopped(stop, begun)
+
+    def script() -> None:
+        assert begun.wait(SECONDS)
+        scene.manager.wait_for("^READY=1$")
+        scene.monitors[0].post(DiskVanished("/dev/sdb1"))
+        scene.manager.wait_for("^STATUS=all is well$")
+        scene.manager.wait_for("^STATUS=all is well$")
+        terminate()
+
+    assert scene.run(script) == 0
+
+
+def test_serve_source_changes_its_folder_is_scanned(scene: Scene, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    scene.engine.folders = [os.fsencode(source)]
+    scanned: list[object] = []
+    watching = threading.Event()
+
+    def scan(_stop: object) -> None:
+        scanned.append(True)
+        terminate()
+
+    scene.engine.on_scan = scan
+
+    def script() -> None:
+        scene.manager.wait_for("^READY=1$")
+        pause = threading.Event()
+        # Watches are built beside the loop, and what changed before is not seen: so change until it is.
+        while not scanned and not watching.wait(0.02):
+            (source / "deep" / "file").touch()
+            pause.wait(0.02)
+
+    assert scene.run(script) == 0
+    assert scene.engine.done[0] == ("scan", [os.fsencode(source / "deep")])
+
+
+def test_serve_hangup_reads_the_settings_again(scene: Scene) -> None:
+    def script() -> None:
+        scene.manager.wait_for("^READY=1$")
+        scene.config.write_text('keep_deleted = "5d"\nscan_at = "04:00"\n')
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert "MONOTONIC_USEC=" in scene.manager.wait_for("^RELOADING=1")
+        scene.manager.wait_for("^READY=1$")
+        terminate()
+
+    assert scene.run(script) == 0
+    assert [settings.keep_deleted for settings in scene.engine.settings] == ["5d"]
+
+
+def test_serve_hangup_bad_file_is_told_and_the_old_settings_stay(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def script() -> None:
+        scene.manager.wait_for("^READY=1$")
+        scene.config.write_text('scan_at = "25:00"\n')
+        os.kill(os.getpid(), signal.SIGHUP)
+        scene.manager.wait_for("^RELOADING=1")
+        scene.manager.wait_for("^READY=1$")
+        terminate()
+
+    assert scene.run(script) == 0
+    assert scene.engine.settings == []
+    assert 'scan_at = "25:00" is no time of day; write it like "03:00"; the settings stay as they were' in caplog.text
+
+
+def test_serve_never_scanned_catches_up_before_the_disks(scene: Scene) -> None:
+    scene.engine.scanned_at = None
+    scene.on_monitor_start = lambda post: post(DiskAppeared(DISK))
+    scene.engine.on_back_up = lambda _volume, _stop: terminate()
+    assert scene.run() == 0
+    assert scene.engine.done == [("scan", None), ("back up", "/dev/sdb1")]
+
+
+def test_serve_once_does_what_is_due_and_leaves(scene: Scene) -> None:
+    scene.engine.scanned_at = 0
+    scene.plugged = [DISK, Volume("/dev/sdc1", "u2", "ext4")]
+    assert scene.run(once=True) == 0
+    assert scene.engine.done == [("scan", None), ("back up", "/dev/sdb1"), ("back up", "/dev/sdc1")]
+    assert scene.monitors == []
+
+
+def test_serve_once_busy_says_so_with_its_exit_code(scene: Scene) -> None:
+    scene.engine.busy = True
+    scene.plugged = [DISK]
+    assert scene.run(once=True) == 6
+
+
+def test_serve_second_daemon_is_refused_in_a_sentence(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    codes: list[int] = []
+
+    def second(_volume: object, _stop: object) -> None:
+        codes.append(scene.run(once=True))
+
+    scene.plugged = [DISK]
+    scene.engine.on_back_up = second
+    assert scene.run(once=True) == 0
+    assert codes == [6]
+    assert f"another distbackupd (process {os.getpid()}) serves this catalogue" in caplog.text
+
+
+def test_run_bad_settings_are_told_in_a_sentence(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.config.write_text("nonsense = 1\n")
+    assert scene.run() == 2
+    assert "there is no setting 'nonsense'" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("last_scan", "due"), [(None, True), (1_000_000, False), (1_000_000 - 86_401, True), (1_000_000 + 100, True)]
+)
+def test_scan_is_due_older_than_a_day(last_scan: int | None, due: bool) -> None:
+    assert scan_is_due(last_scan, 1_000_000) is due

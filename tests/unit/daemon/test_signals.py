@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+
+from distbackupd.daemon.signals import signals
+
+
+def test_signals_call_their_action_in_another_thread() -> None:
+    heard: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+
+    def hear(name: str) -> None:
+        heard.put((name, threading.current_thread() is threading.main_thread()))
+
+    with signals({signal.SIGHUP: lambda: hear("hup"), signal.SIGTERM: lambda: hear("term")}):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert heard.get(timeout=20) == ("hup", False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard.get(timeout=20) == ("term", False)
+
+
+def test_signals_over_handlers_are_as_before() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with signals({signal.SIGHUP: lambda: None}):
+        assert signal.getsignal(signal.SIGHUP) != before
+    assert signal.getsignal(signal.SIGHUP) == before
+    assert signal.set_wakeup_fd(-1) == -1
