@@ -19,12 +19,24 @@ from distbackupd.engine.verification import VerificationOptions
 from distbackupd.hotplug.enrolled import EnrolledDisks
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Mount, Volume
-from distbackupd.model.events import ScanFinished
+from distbackupd.model.events import Remark, ScanFinished
 from distbackupd.model.plans import Policy
+from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
 from distbackupd.store.folder_store import FolderStore
 
-__all__ = ["Engine", "bench_on", "current_activity", "engine_lock", "open_engine", "session_options"]
+__all__ = [
+    "Engine",
+    "bench_on",
+    "current_activity",
+    "engine_lock",
+    "open_catalogue",
+    "open_engine",
+    "open_target",
+    "publish_disks",
+    "session_options",
+    "system_mounter",
+]
 
 
 class SystemClock:
@@ -44,12 +56,22 @@ def open_store(root: bytes, mount: Mount) -> DiskStore:
     return FolderStore(root, mount.filesystem_type)
 
 
-def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter | None = None) -> Bench:
+def system_mounter(settings: Settings) -> SystemMounter:
+    """Mounts where the settings say."""
+    return SystemMounter(settings.mount_folder.encode())
+
+
+def open_target(destination: bytes) -> FolderTarget:
+    """Where a restore writes to; a context manager."""
+    return FolderTarget(destination)
+
+
+def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter) -> Bench:
     """The engine's ports on real things."""
     return Bench(
         catalogue=catalogue,
         tree=FolderTree(),
-        mounter=mounter or SystemMounter(),
+        mounter=mounter,
         open_store=open_store,
         reporter=reporter,
         clock=SystemClock(),
@@ -62,6 +84,11 @@ def session_options(settings: Settings, policy: Policy | None = None) -> Session
         policy=policy or Policy(grace=settings.keep_deleted_seconds),
         share=VerificationOptions(share=settings.verify_share_fraction, seconds=settings.verify_time_seconds),
     )
+
+
+def publish_disks(bench: Bench) -> None:
+    """Let the udev rule know which file systems are ours."""
+    EnrolledDisks().publish({disk.filesystem_uuid for disk in bench.catalogue.disks.all() if disk.filesystem_uuid})
 
 
 class Engine:
@@ -105,14 +132,12 @@ class Engine:
         """Use other settings from now on."""
         self._settings = settings
 
-    def publish_disks(self) -> None:
-        """Let the udev rule know which file systems are ours."""
-        uuids = {disk.filesystem_uuid for disk in self._bench.catalogue.disks.all() if disk.filesystem_uuid}
-        EnrolledDisks().publish(uuids)
-
 
 @contextlib.contextmanager
 def open_engine(folder: Path, settings: Settings, reporter: Reporter) -> Iterator[Engine]:
     """The engine of the daemon on the catalogue in ``folder``. Raises CatalogueTrouble."""
     with open_catalogue(folder) as catalogue:
-        yield Engine(folder, bench_on(catalogue, reporter, SystemMounter(settings.mount_folder.encode())), settings)
+        mounter = system_mounter(settings)
+        for sentence in mounter.unmount_leftovers():
+            reporter.tell(Remark(sentence))
+        yield Engine(folder, bench_on(catalogue, reporter, mounter), settings)

@@ -44,6 +44,15 @@ class ObjectTable:
             found.update({row[0]: (row[1], row[2]) for row in rows})
         return found
 
+    def holders(self, objects: Sequence[int]) -> dict[int, frozenset[int]]:
+        """Disks that hold each of the objects."""
+        sets = self._holders.all()
+        found = {}
+        for chunk in _chunks(objects):
+            rows = self._database.execute(f"SELECT id, holders FROM object WHERE id IN ({_marks(chunk)})", chunk)
+            found.update({identifier: sets[holders] for identifier, holders in rows})
+        return found
+
     def held_by(self, disk: int, after: bytes = b"", limit: int = 0) -> list[tuple[int, bytes, int]]:
         """Id, digest and size of what the disk holds, by digest, behind ``after``; ``limit`` 0: all."""
         sets = self._holders.with_disk(disk)

@@ -50,9 +50,7 @@ def overview(bench: Bench) -> Overview:
     for disk in bench.catalogue.disks.all():
         held, used = bench.catalogue.disks.used(disk.id)
         disks.append(
-            DiskOverview(
-                disk, held, used, disk.capacity - used, by_disk.get(disk.id, {}), saturated_by_disk.get(disk.id, 0)
-            )
+            DiskOverview(disk, held, used, disk.capacity - used, by_disk.get(disk.id, {}), saturated_by_disk.get(disk.id, 0))
         )
     entries, size = bench.catalogue.files.count()
     return Overview(entries, size, dict(sorted(by_copies.items())), disks)

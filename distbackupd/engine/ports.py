@@ -340,6 +340,9 @@ class ObjectTable(Protocol):
     def digests(self, objects: Sequence[int]) -> dict[int, tuple[bytes, int]]:
         """Digest and size by id."""
 
+    def holders(self, objects: Sequence[int]) -> dict[int, frozenset[int]]:
+        """Disks that hold each of the objects."""
+
     def held_by(self, disk: int, after: bytes = b"", limit: int = 0) -> list[tuple[int, bytes, int]]:
         """Id, digest and size of what the disk holds, by digest, behind ``after``; ``limit`` 0: all."""
 

@@ -10,8 +10,8 @@ from distbackupd.model.errors import DiskNotOurs, DiskTrouble, UsageError
 from distbackupd.model.text import join_words, printable
 
 
-def recognise(store: DiskStore, disk: BackupDisk, root: bytes) -> None:
-    """Make sure that the store belongs to the disk; a disk that was renamed gets its new name.
+def recognise(store: DiskStore, disk: BackupDisk, root: bytes, rename: bool = True) -> None:
+    """Make sure that the store belongs to the disk; a disk that was renamed gets its new name if ``rename``.
 
     Raises:
         DiskNotOurs: it does not; nothing on it was touched.
@@ -28,7 +28,7 @@ def recognise(store: DiskStore, disk: BackupDisk, root: bytes) -> None:
             f"the disk at {place} is '{printable(identity.name)}' ({identity.uuid}), not '{disk.name}' ({disk.uuid}); "
             "nothing on it was touched"
         )
-    if identity.name != disk.name:
+    if rename and identity.name != disk.name:
         store.write_identity(DiskIdentity(disk.uuid, disk.name))
 
 
@@ -67,13 +67,13 @@ def locate(bench: Bench, disk: BackupDisk) -> tuple[bytes, Mount] | None:
     for mount in bench.mounter.mounts():
         if mount.filesystem_uuid and disk.filesystem_uuid and mount.filesystem_uuid != disk.filesystem_uuid:
             continue
-        root = join(mount.root, disk.relative_path) if disk.relative_path else mount.root
+        root = root_on(disk, mount)
         if _is_at(bench, disk, root, mount):
             found.setdefault(mount.device, (root, mount))
     if not found and disk.last_path:
         try:
             mount = bench.mounter.mount_of(disk.last_path)
-        except OSError:
+        except UsageError:
             return None
         if _is_at(bench, disk, disk.last_path, mount):
             return disk.last_path, mount
@@ -83,6 +83,11 @@ def locate(bench: Bench, disk: BackupDisk) -> tuple[bytes, Mount] | None:
             f"{places} both claim to be '{disk.name}': one is a clone of the other; nothing was touched: unmount the clone"
         )
     return next(iter(found.values()), None)
+
+
+def root_on(disk: BackupDisk, mount: Mount) -> bytes:
+    """Where the disk's layout lies on the mounted file system."""
+    return join(mount.root, disk.relative_path) if disk.relative_path else mount.root
 
 
 def _is_at(bench: Bench, disk: BackupDisk, root: bytes, mount: Mount) -> bool:

@@ -14,9 +14,9 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.execution import Execution, Executor
 from distbackupd.engine.ports import DiskStore, SessionSummary, Stop
 from distbackupd.engine.pulse import Meter
-from distbackupd.engine.recognition import recognise
+from distbackupd.engine.recognition import recognise, root_on
 from distbackupd.engine.verification import VerificationOptions, verify_share
-from distbackupd.engine.virtual_tree import VirtualTree, join
+from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskTrouble, DistbackupError, Interrupted
 from distbackupd.model.events import (
@@ -74,15 +74,10 @@ def back_up_volume(bench: Bench, volume: Volume, options: SessionOptions, stop: 
 def _run_told(bench: Bench, disk: BackupDisk, mount: Mount, options: SessionOptions, stop: Stop) -> bool:
     """Whether the session came to its end; if the disk was the reason why not, that is told already."""
     try:
-        run_session(bench, disk, disk_root(disk, mount), mount, options, stop)
+        run_session(bench, disk, root_on(disk, mount), mount, options, stop)
     except DiskTrouble:
         return False
     return True
-
-
-def disk_root(disk: BackupDisk, mount: Mount) -> bytes:
-    """Where the disk's layout lies on the mounted file system."""
-    return join(mount.root, disk.relative_path) if disk.relative_path else mount.root
 
 
 def run_session(
@@ -96,6 +91,7 @@ def run_session(
         store.prepare()
     except DiskTrouble as trouble:
         bench.reporter.tell(DiskRefused(disk.name, str(trouble)))
+        trouble.told = True
         raise
     bench.reporter.tell(SessionStarted(disk.name, disk.uuid, printable(root)))
     now = bench.clock.now()
@@ -135,15 +131,17 @@ def run_session(
         bench.catalogue.disks.update(replace(disk, clean=True))
         outcome, sentence = "finished", finished.sentence
         bench.reporter.tell(finished)
-    except Interrupted:
+    except Interrupted as stopped:
         interrupted = SessionInterrupted(disk.name, disk.uuid, done.copied_objects)
         outcome, sentence = "interrupted", interrupted.sentence
         bench.reporter.tell(interrupted)
+        stopped.told = True
         raise
     except DistbackupError as trouble:
         failed = SessionFailed(disk.name, disk.uuid, str(trouble))
         sentence = failed.sentence
         bench.reporter.tell(failed)
+        trouble.told = True
         raise
     finally:
         summary = SessionSummary(

@@ -27,6 +27,8 @@ class DistbackupError(Exception):
     """An error that a person is told in one sentence. ``str(error)`` is that sentence."""
 
     exit_code = 1
+    told = False
+    """Whether the sentence was reported already; whoever ends the command does not repeat it then."""
 
 
 class UsageError(DistbackupError):

@@ -357,7 +357,7 @@ class BadCopyFound(Event):
     @property
     def sentence(self) -> str:
         name = f" ({printable(self.path)})" if self.path else ""
-        return f"{self.disk}: bad copy of {self.digest[:16]}{name}: {self.what}; it is struck from the catalogue"
+        return f"{self.disk}: bad copy of {self.digest[:16]}{name}: {self.what}"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -376,6 +376,6 @@ class WatchLimited(Event):
     @property
     def sentence(self) -> str:
         return (
-            f"only {self.watched:,} of {self.folders:,} folders are watched for changes, the scheduled scan covers the rest; "
-            "raise fs.inotify.max_user_watches with sysctl to watch all"
+            f"only {self.watched:,} of {self.folders:,} folders are watched for changes, "
+            "the scheduled scan covers the rest; raise fs.inotify.max_user_watches with sysctl to watch all"
         )

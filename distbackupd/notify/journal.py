@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from distbackupd.model.events import Event
 from systemd import journal
+
+from distbackupd.model.events import Event
 
 IDENTIFIER = "distbackupd"
 JOURNAL_SOCKET = "/run/systemd/journal/socket"

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from distbackupd.notify.journal import sendable
 from systemd import daemon
+
+from distbackupd.notify.journal import sendable
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Side files: ``holiday.mov.meta-inf`` says of ``holiday.mov`` its hash, priority and maxcopies, as distbackup knows them."""
+"""Side files, as distbackup knows them: ``holiday.mov.meta-inf`` tells hash, priority and maxcopies of ``holiday.mov``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,163 @@
+"""``dsb backup`` and ``dsb verify``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from distbackupd.cli.output import say, say_json, say_json_list
+from distbackupd.cli.reports import print_overview
+from distbackupd.cli.session import CommandSession
+from distbackupd.engine.recognition import locate, recognise
+from distbackupd.engine.scan import ScanOptions, scan
+from distbackupd.engine.session import plan_session, run_session, save_catalogue, usable_capacity
+from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
+from distbackupd.model.errors import UsageError
+from distbackupd.model.plans import Copy, Plan, Policy, Step
+from distbackupd.model.text import parse_size, printable, say_count, say_size
+from distbackupd.wiring import session_options
+
+_LINES_AT_ONCE = 500
+
+
+def backup(session: CommandSession) -> int:
+    """``dsb backup NAME|UUID|PATH``"""
+    arguments = session.arguments
+    if arguments.maxcopies is not None and arguments.maxcopies < 1:
+        raise UsageError(f"--maxcopies {arguments.maxcopies} is no number of copies; 1 or more is meant")
+    policy = Policy(
+        grace=session.settings.keep_deleted_seconds,
+        copy_limit=None if arguments.limit is None else parse_size(arguments.limit),
+        copies_limit=arguments.maxcopies,
+        evict=not arguments.noflush,
+    )
+    session.find_disk(arguments.disk)
+    skipped = 0
+    if arguments.update:
+        options = ScanOptions(ignore_lock=arguments.ignore_lock, simulate=session.simulate)
+        finished = scan(session.bench, options, session.stop)
+        skipped = finished.skipped + finished.locked
+    if session.simulate or arguments.simulate:
+        return _simulate(session, policy)
+    with session.disk_here(arguments.disk) as (disk, root, mount):
+        if not session.json:
+            print_overview(session, title="Pre-backup state:")
+        done = run_session(session.bench, disk, root, mount, session_options(session.settings, policy), session.stop)
+    if session.json:
+        say_json({key: getattr(done, key) for key in done.__slots__})
+    else:
+        print_overview(session, title="Post-backup state:")
+        say(f"destination {disk.name} updated.")
+    return 3 if done.skipped or skipped else 0
+
+
+def _simulate(session: CommandSession, policy: Policy) -> int:
+    disk = session.find_disk(session.arguments.disk)
+    place = locate(session.bench, disk)
+    store = session.bench.open_store(*place) if place else None
+    if store is not None and place is not None:
+        recognise(store, disk, place[0], rename=False)
+    capacity = usable_capacity(session.bench, disk, store) if store else disk.capacity
+    plan = plan_session(session.bench, disk, store, capacity, policy)
+    if session.json:
+        say_json_list(step._asdict() for step in _described_steps(session, plan))
+        return 0
+    for step in _described_steps(session, plan):
+        holders = ",".join(step.disks)
+        say(f"{step.action} {printable(step.path)} ({say_size(step.size)}) ({holders}): {step.reason}")
+    evictions = plan.all_evictions()
+    say(
+        f"{disk.name}: would copy {say_count(len(plan.copies), 'object')} ({say_size(plan.copy_bytes)}) and delete "
+        f"{say_count(len(evictions), 'object')} ({say_size(sum(step.size for step in evictions))}); nothing was changed"
+    )
+    if plan.unplaced_objects:
+        say(f"no room there for {say_count(plan.unplaced_objects, 'object')} ({say_size(plan.unplaced_bytes)})")
+    return 0
+
+
+class _DescribedStep(NamedTuple):
+    """A step as it is printed; ``path``: one that has its content; ``disks``: who holds it now."""
+
+    action: str
+    hash: str
+    path: bytes
+    size: int
+    disks: list[str]
+    reason: str
+
+
+def _described_steps(session: CommandSession, plan: Plan) -> Iterator[_DescribedStep]:
+    """Every step in order."""
+    names = {disk.id: disk.name for disk in session.bench.catalogue.disks.all()}
+    steps: list[Step] = [*plan.evictions]
+    for copy in plan.copies:
+        steps.extend(copy.victims)
+        steps.append(copy)
+    for start in range(0, len(steps), _LINES_AT_ONCE):
+        yield from _described(session, steps[start : start + _LINES_AT_ONCE], names)
+
+
+def _described(session: CommandSession, steps: Sequence[Step], names: dict[int, str]) -> Iterator[_DescribedStep]:
+    identifiers = [step.object_id for step in steps]
+    digests = session.bench.catalogue.objects.digests(identifiers)
+    holders = session.bench.catalogue.objects.holders(identifiers)
+    for step in steps:
+        yield _DescribedStep(
+            action="copy" if isinstance(step, Copy) else "delete",
+            hash=digests[step.object_id][0].hex(),
+            path=session.bench.catalogue.files.path_of_object(step.object_id),
+            size=step.size,
+            disks=sorted(names[holder] for holder in holders[step.object_id]),
+            reason=step.reason.value,
+        )
+
+
+def verify(session: CommandSession) -> int:
+    """``dsb verify DISK``"""
+    arguments = session.arguments
+    strike = not (arguments.check or session.simulate)
+    start = arguments.start or ""
+    if len(start) > 64 or any(digit not in "0123456789abcdefABCDEF" for digit in start):
+        raise UsageError(f"'{start}' does not begin a hash; hexadecimal digits are meant")
+    options = VerificationOptions(start=start, strike=strike, delete=arguments.delete)
+    with session.disk_here(arguments.disk, read_only=not strike) as (disk, root, mount):
+        store = session.bench.open_store(root, mount)
+        recognise(store, disk, root, rename=False)
+        done = verify_share(session.bench, disk, store, options, session.stop)
+        if strike and done.bad:
+            save_catalogue(session.bench, replace(disk, catalogue_generation=-1), store)
+    if arguments.errors:
+        _write_errors(arguments.errors, disk.name, done)
+    if session.json:
+        say_json(
+            {
+                "disk": disk.name,
+                "objects": done.objects,
+                "bytes": done.read_bytes,
+                "bad": [
+                    {"hash": verdict.digest.hex(), "size": verdict.size, "path": path, "problem": verdict.problem}
+                    for verdict, path in done.bad
+                ],
+            }
+        )
+    else:
+        found = "No bad files." if not done.bad else f"{say_count(len(done.bad), 'bad file')}."
+        say(f"{disk.name}: read {say_count(done.objects, 'object')} ({say_size(done.read_bytes)}). {found}")
+        if done.bad and strike:
+            what = "deleted" if arguments.delete else "moved to bad-objects"
+            say(f"They were struck from the catalogue and {what}; 'dsb backup {disk.name}' copies them again.")
+    return 7 if done.bad else 0
+
+
+def _write_errors(target: str, disk: str, done: Verification) -> None:
+    """Tab-separated, a line a bad copy, as distbackup writes them; ``@3`` is a file descriptor."""
+    try:
+        with open(int(target[1:]) if target.startswith("@") else target, "w", encoding="utf-8") as file:
+            for verdict, path in done.bad:
+                name = verdict.digest.hex()
+                file.write(
+                    f"{disk}\tdistbackup-objects/{name[:3]}/{name}\t{verdict.size}\t{printable(path)}\t{verdict.problem}\n"
+                )
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the list of bad files cannot be written to '{target}': {error}") from error

@@ -1,0 +1,150 @@
+"""``dsb disk ...``"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from distbackupd.cli.output import say, say_json, say_table
+from distbackupd.cli.session import CommandSession
+from distbackupd.engine.enrolment import enrol, move, refresh, rename
+from distbackupd.engine.recognition import locate
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.errors import DiskTrouble, UsageError
+from distbackupd.model.text import parse_size, printable, say_count, say_size
+
+
+def list_disks(session: CommandSession) -> int:
+    """``dsb disk list``"""
+    rows = []
+    described = []
+    for disk in session.bench.catalogue.disks.all():
+        try:
+            place = locate(session.bench, disk)
+        except DiskTrouble as trouble:
+            place = None
+            say(f"{disk.name}: {trouble}")
+        device = place[1].device if place else "-"
+        path = printable(place[0]) if place else "-"
+        rows.append((disk.name, device, say_size(disk.capacity), path))
+        described.append(
+            _described(disk) | {"device": place[1].device if place else None, "path": place[0] if place else None}
+        )
+    if session.json:
+        say_json(described)
+    elif rows:
+        say_table(("disk", "device", "size", "data path"), rows, right=(2,))
+    else:
+        say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
+    return 0
+
+
+def add_disk(session: CommandSession) -> int:
+    """``dsb disk add NAME PATH [--size]``"""
+    path = os.path.realpath(os.fsencode(os.path.expanduser(session.arguments.path)))
+    size = None if session.arguments.size is None else parse_size(session.arguments.size)
+    enrolment = enrol(session.bench, session.arguments.name, path, size, session.simulate)
+    disk, mount = enrolment.disk, enrolment.mount
+    session.publish_disks()
+    if session.json:
+        say_json(_described(disk) | {"device": mount.device, "mount_point": mount.root, "advice": enrolment.advice})
+        return 0
+    say(f"{'Would add' if session.simulate else 'Added'} disk {disk.name}:")
+    say(f"  UUID: {disk.uuid}")
+    if not session.simulate:
+        say(f"  Nexus index: {disk.id - 1}")
+    say(f"  Size: {disk.capacity:,}")
+    if mount.device.startswith("/"):
+        say(f"  Device (current): {mount.device}")
+    say(f"  Mount point (current): {printable(mount.root)}")
+    if disk.relative_path:
+        say(f"  Relative path from mountpoint: {printable(disk.relative_path)}")
+    if enrolment.adopted:
+        say(f"  Taken over as they lie there: {say_count(enrolment.adopted, 'object')}")
+    for advice in enrolment.advice:
+        say(f"Note: {advice}")
+    return 0
+
+
+def set_disk(session: CommandSession) -> int:
+    """``dsb disk set NAME [--size] [--path] [--relpath]``"""
+    arguments = session.arguments
+    disk = session.find_disk(arguments.disk)
+    changed = disk
+    if arguments.size is not None:
+        changed = replace(changed, capacity=parse_size(arguments.size))
+    if arguments.relpath is not None:
+        relative = os.fsencode(arguments.relpath).strip(b"/")
+        if b".." in relative.split(b"/"):
+            raise UsageError(f"'{printable(relative)}' leaves the disk; a path relative to its mount point is meant")
+        changed = replace(changed, relative_path=relative)
+    if arguments.path is not None:
+        path = os.path.realpath(os.fsencode(os.path.expanduser(arguments.path)))
+        if session.simulate:
+            say(f"Would look for {disk.name} at {printable(path)}")
+            return 0
+        changed = move(session.bench, changed, path)
+    if not session.simulate:
+        session.bench.catalogue.disks.update(changed)
+        session.publish_disks()
+    say(f"{changed.name}: size {changed.capacity:,}, relative path '{printable(changed.relative_path)}'")
+    return 0
+
+
+def rename_disk(session: CommandSession) -> int:
+    """``dsb disk rename NAME NEWNAME``"""
+    disk = session.find_disk(session.arguments.disk)
+    name = session.arguments.newname
+    if not session.simulate:
+        place = locate(session.bench, disk)
+        rename(session.bench, disk, name, session.bench.open_store(*place) if place else None)
+    say(f"{'Would rename' if session.simulate else 'Renamed'} {disk.name} to {name}; remember its label")
+    return 0
+
+
+def drop_disk(session: CommandSession) -> int:
+    """``dsb disk drop NAME``"""
+    disk = session.find_disk(session.arguments.disk)
+    held, _ = session.bench.catalogue.disks.used(disk.id)
+    if not session.simulate:
+        held = session.bench.catalogue.disks.drop(disk.id)
+    verb = "Would forget" if session.simulate else "Forgot"
+    say(f"{verb} that {disk.name} holds {say_count(held, 'object')}; other disks get copies when they are plugged next")
+    return 0
+
+
+def delete_disk(session: CommandSession) -> int:
+    """``dsb disk del NAME``"""
+    disk = session.find_disk(session.arguments.disk)
+    if session.simulate:
+        say(f"Would delete disk {disk.name}")
+        return 0
+    session.bench.catalogue.disks.delete(disk)
+    session.publish_disks()
+    say(f"Deleted disk {disk.name}; nothing on it was touched")
+    return 0
+
+
+def refresh_disk(session: CommandSession) -> int:
+    """``dsb disk refresh NAME``"""
+    with session.disk_here(session.arguments.disk) as (disk, root, mount):
+        store = session.bench.open_store(root, mount)
+        if session.simulate:
+            found = sum(1 for _ in store.objects())
+            say(f"Would believe the {say_count(found, 'object')} that lie on {disk.name}")
+            return 0
+        gained, lost = refresh(session.bench, disk, store)
+    say(f"{disk.name}: {say_count(gained, 'object')} more and {lost:,} fewer than the catalogue said; it is right now")
+    return 0
+
+
+def _described(disk: BackupDisk) -> dict[str, object]:
+    return {
+        "name": disk.name,
+        "uuid": disk.uuid,
+        "size": disk.capacity,
+        "relative_path": disk.relative_path,
+        "filesystem_uuid": disk.filesystem_uuid,
+        "filesystem_type": disk.filesystem_type,
+        "last_session_at": disk.last_session_at,
+    }

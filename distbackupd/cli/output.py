@@ -1,0 +1,48 @@
+"""Printing that no file name can break, and JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def say(text: str = "") -> None:
+    """One line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def say_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """A table in columns as wide as their content; ``right``: columns that are aligned to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        say("  ".join(cells).rstrip())
+
+
+def say_json(value: Any) -> None:
+    """One JSON document. Bytes of names that are no UTF-8 appear as lone surrogates, as ``os.fsdecode`` gives them."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=True, default=_plain)
+    sys.stdout.write("\n")
+
+
+def say_json_list(values: Iterable[Any]) -> None:
+    """A JSON list, written while it is made: it may have millions of members."""
+    separator = "[\n"
+    for value in values:
+        sys.stdout.write(separator + json.dumps(value, ensure_ascii=True, default=_plain))
+        separator = ",\n"
+    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    raise TypeError(f"{value!r} has no place in JSON")

@@ -1,0 +1,183 @@
+"""The words of ``dsb``: distbackup's commands and options, with distbackup's meanings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from distbackupd import __version__
+from distbackupd.cli.completion import complete_disk, complete_virtual_path
+from distbackupd.model.errors import EXIT_CODES
+
+Add = Callable[..., argparse.ArgumentParser]
+
+_IGNORE_HELP = (
+    "name or pattern to ignore, matched against names: '*.tmp' a shell pattern, 'Thumbs.db' a plain name, '?' before any "
+    "text makes it a shell pattern, ':' a plain name, '/' a regular expression. '!' in front includes what a later rule "
+    "ignores, more '!' raise its priority. The first rule that matches decides. May be given several times"
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line. ``arguments.command`` of the result names the command: ``source map``."""
+    parser = argparse.ArgumentParser(
+        prog="dsb",
+        description="Back up a large set of files to a shelf of offline disks, one disk at a time.",
+        epilog="exit status: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()),
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "-d",
+        "--db",
+        dest="database",
+        metavar="PATH",
+        help="folder of the catalogue (default: $DISTBACKUP_PATH, else /var/lib/distbackup if there is one that may be "
+        "read, else ~/.config/distbackup)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings (default: /etc/distbackupd/distbackupd.toml)")
+    _add_common(parser, default=False)
+    parser.set_defaults(command_name=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, text: str, into: Any = commands, prefix: str = "", **more: Any) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = into.add_parser(name, help=text, description=text, **more)
+        _add_common(command, default=argparse.SUPPRESS)
+        command.set_defaults(command_name=f"{prefix}{name}")
+        return command
+
+    _add_source_commands(add)
+    _add_disk_commands(add)
+    _add_backup_commands(add)
+    _add_report_commands(add)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
+    """Options that may stand before and behind the command; behind it only if they are given."""
+    parser.add_argument(
+        "-n", "--noaction", action="store_true", default=default, help="change nothing, say what would be done"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", default=default, help="say more")
+    parser.add_argument("--json", action="store_true", default=default, help="print data as JSON, for machines")
+
+
+def _add_source_commands(add: Add) -> None:
+    source = add("source", "Manage backup sources; without a command list them")
+    commands = source.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, text: str, **more: Any) -> argparse.ArgumentParser:
+        return add(name, text, commands, "source ", **more)
+
+    def virtual_paths(parser: argparse.ArgumentParser, many: str | None = None) -> None:
+        action = parser.add_argument("vpath", metavar="VPATH", nargs=many, help="virtual path in the backup set")
+        action.completer = complete_virtual_path  # type: ignore[attr-defined]
+
+    map_ = command("map", "Map a virtual path to a real folder")
+    virtual_paths(map_)
+    map_.add_argument("path", metavar="PATH", help="the folder where the files are")
+    virtual_paths(command("unmap", "Delete a mapping; its files are kept until the next update", aliases=["del"]))
+    virtual_paths(command("lock", "Lock folders: do not scan them, take them for unchanged; without one list them"), "*")
+    virtual_paths(command("unlock", "Unlock folders"), "+")
+    virtual_paths(command("reset", "Clear the settings of folders"), "+")
+    settings = command("set", "Configure folders; without options print what is set")
+    virtual_paths(settings, "+")
+    settings.add_argument("-j", "--json-settings", "--settings", metavar="JSON", help="the settings as a JSON object")
+    settings.add_argument("-l", "--lock", action="store_true", help="lock the folders")
+    settings.add_argument("-u", "--unlock", action="store_true", help="unlock the folders")
+    settings.add_argument("-i", "--ignore", metavar="PATTERN", action="append", help=_IGNORE_HELP)
+    settings.add_argument(
+        "-a", "--append", action="store_true", help="append the patterns instead of replacing the old ones"
+    )
+    settings.add_argument("-p", "--priority", type=int, help="priority of the files there; 0 clears it")
+    settings.add_argument("-m", "--maxcopies", type=int, help="most copies that the files there get; 0 clears it")
+    settings.add_argument("--hide", action="store_true", help="leave the folders out of the backup")
+    settings.add_argument("--unhide", action="store_true", help="take them in again")
+    settings.add_argument("--follow", action="store_true", help="follow symbolic links in the folder")
+    settings.add_argument("--nofollow", action="store_true", help="keep symbolic links as links")
+
+
+def _add_disk_commands(add: Add) -> None:
+    disk = add("disk", "Manage backup disks; without a command list them")
+    commands = disk.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, text: str, **more: Any) -> argparse.ArgumentParser:
+        return add(name, text, commands, "disk ", **more)
+
+    command("list", "List all disks")
+    new = command("add", "Add a backup disk")
+    new.add_argument("name", metavar="NAME", help="name of the disk, as on its label")
+    new.add_argument("path", metavar="PATH", help="folder on the mounted disk where the backup shall lie")
+    new.add_argument(
+        "-s", "--size", help="how much of it may be filled, like 7.4T (default: all but 10 GB or 5%%, whichever is smaller)"
+    )
+    change = command("set", "Set parameters of a backup disk")
+    _add_disk(change)
+    change.add_argument("-s", "--size", help="how much of it may be filled, like 7.4T")
+    change.add_argument("-p", "--path", metavar="PATH", help="folder where the backup lies")
+    change.add_argument("-r", "--relpath", help="that folder relative to the disk's mount point")
+    rename = command("rename", "Give a backup disk another name", aliases=["mv"])
+    _add_disk(rename)
+    rename.add_argument("newname", metavar="NEWNAME", help="new name of the disk")
+    _add_disk(command("drop", "Forget all that a disk holds: it failed or is lost"))
+    _add_disk(command("del", "Delete a disk that holds nothing (see 'disk drop')"))
+    _add_disk(command("refresh", "Look what lies on a disk, and believe it"))
+
+
+def _add_backup_commands(add: Add) -> None:
+    update = add("update", "Scan the sources: find and hash what is new or changed")
+    _add_ignore_lock(update)
+    backup = add("backup", "Back up to a disk")
+    _add_disk(backup)
+    backup.add_argument("-u", "--update", action="store_true", help="scan the sources first")
+    _add_ignore_lock(backup)
+    backup.add_argument("--limit", metavar="SIZE", help="copy at the most so much, like 200G")
+    backup.add_argument("--maxcopies", metavar="N", type=int, help="make no copy of what has N copies already")
+    backup.add_argument("--noflush", action="store_true", help="delete no redundant copies to make room")
+    backup.add_argument("--simulate", action="store_true", help="print the plan with its reasons, change nothing")
+    # distbackup's scripts give these; copies here are always flushed and hashed while they are copied.
+    for option in ("--sync", "--nocopy"):
+        backup.add_argument(option, action="store_true", help=argparse.SUPPRESS)
+    backup.add_argument("--slack", help=argparse.SUPPRESS)
+    for command in (update, backup):
+        command.add_argument("--nohelper", action="store_true", help=argparse.SUPPRESS)
+    restore = add("restore", "Restore files from a backup disk")
+    _add_disk(restore, "?")
+    restore.add_argument("destination", metavar="DEST", nargs="?", help="folder to restore to")
+    pattern = restore.add_argument("-f", "--filter", metavar="PATTERN", help="restore only what matches, and what is below")
+    pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
+    restore.add_argument("-l", "--link", action="store_true", help="make hard links to the disk's objects instead of copies")
+    restore.add_argument(
+        "-e", "--existing", metavar="PATH", action="append", default=[], help="ignore files that are present below PATH"
+    )
+    restore.add_argument("--overwrite", action="store_true", help="replace files at DEST that differ")
+    verify = add("verify", "Read all copies on a disk again and strike the bad ones; they are moved to 'bad-objects'")
+    _add_disk(verify)
+    verify.add_argument(
+        "-e", "--errors", metavar="FILE", help="write tab-separated errors to FILE, or to a descriptor like @3"
+    )
+    verify.add_argument("-s", "--start", help="first digits of the hash to begin with")
+    verify.add_argument("-c", "--check", action="store_true", help="only report bad copies")
+    verify.add_argument("-d", "--delete", action="store_true", help="delete bad copies instead of moving them")
+
+
+def _add_report_commands(add: Add) -> None:
+    info = add("info", "Report how much has how many copies, and what each disk holds")
+    info.add_argument("--no-saturated", action="store_true", help="leave out of the disks' figures what has all its copies")
+    files = add("ls", "List files with the disks that hold them")
+    pattern = files.add_argument("pattern", metavar="PATTERN", nargs="?", help="only files that match, or lie below")
+    pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
+    disk = files.add_argument("-d", "--disk", metavar="NAME", help="only files on this disk")
+    disk.completer = complete_disk  # type: ignore[attr-defined]
+    add("status", "Say what is going on, what is protected, and how the last sessions went")
+
+
+def _add_disk(parser: argparse.ArgumentParser, many: str | None = None) -> None:
+    action = parser.add_argument("disk", metavar="DISK", nargs=many, help="name or UUID of the disk, or path of its data")
+    action.completer = complete_disk  # type: ignore[attr-defined]
+
+
+def _add_ignore_lock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore-lock", action="store_true", help="scan locked folders too, and believe a source that turned empty"
+    )

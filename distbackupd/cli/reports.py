@@ -1,0 +1,145 @@
+"""``dsb info``, ``dsb ls`` and ``dsb status``"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from distbackupd.cli.output import say, say_json, say_json_list, say_table
+from distbackupd.cli.session import CommandSession
+from distbackupd.engine.overview import overview
+from distbackupd.model.files import EntryKind
+from distbackupd.model.text import printable, say_count, say_duration, say_size
+from distbackupd.planning.selection import matcher, prefix
+from distbackupd.wiring import current_activity
+
+
+def info(session: CommandSession) -> int:
+    """``dsb info``"""
+    if session.json:
+        state = overview(session.bench)
+        say_json(
+            {
+                "entries": state.entries,
+                "size": state.size,
+                "copies": {
+                    str(copies): {"objects": objects, "bytes": size, "saturated": saturated}
+                    for copies, (objects, size, saturated) in state.by_copies.items()
+                },
+                "disks": [
+                    {
+                        "name": item.disk.name,
+                        "uuid": item.disk.uuid,
+                        "size": item.disk.capacity,
+                        "objects": item.objects,
+                        "used": item.used,
+                        "free": item.free,
+                        "copies": {str(copies): size for copies, size in sorted(item.by_copies.items())},
+                        "saturated": item.saturated,
+                        "last_session_at": item.disk.last_session_at,
+                    }
+                    for item in state.disks
+                ],
+            }
+        )
+        return 0
+    print_overview(session, exclude_saturated=session.arguments.no_saturated)
+    return 0
+
+
+def print_overview(session: CommandSession, exclude_saturated: bool = False, title: str = "Usage:") -> None:
+    """How much has how many copies, and what each disk holds of it."""
+    state = overview(session.bench)
+    if not state.by_copies:
+        say("No files in the catalogue yet: 'dsb source map' and 'dsb update' bring them there.")
+        return
+    say(title)
+    for copies, (objects, size, saturated) in state.by_copies.items():
+        text = f"  {'no copy' if not copies else say_count(copies, 'copy', 'copies'):>10}: {say_size(size - saturated):>9}"
+        if saturated:
+            text += f" + {say_size(saturated)} with all they may have"
+        say(f"{text} in {say_count(objects, 'object')}")
+    if not state.disks:
+        say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
+        return
+    levels = [copies for copies in state.by_copies if copies]
+    rows = []
+    for item in state.disks:
+        saturated = item.saturated if exclude_saturated else 0
+        sizes = [item.by_copies.get(copies, 0) for copies in levels]
+        if sizes:
+            sizes[-1] -= min(saturated, sizes[-1])
+        cells = [say_size(size) if size else "-" for size in sizes]
+        rows.append([item.disk.name, say_size(item.used), say_size(max(0, item.free)), *cells])
+    header = ["disk", "total", "free", *(f"in {say_count(copies, 'copy', 'copies')}" for copies in levels)]
+    say_table(header, rows, right=range(1, len(header)))
+
+
+def list_files(session: CommandSession) -> int:
+    """``dsb ls [PATTERN] [-d DISK]``"""
+    pattern = session.arguments.pattern
+    wanted = matcher(os.fsencode(pattern)) if pattern else lambda _path: True
+    below = prefix(os.fsencode(pattern)) if pattern else b"/"
+    disk = session.find_disk(session.arguments.disk) if session.arguments.disk else None
+    names = {item.id: item.name for item in session.bench.catalogue.disks.all()}
+    listed = (
+        entry
+        for entry in session.bench.catalogue.files.listing(below)
+        if entry.kind != EntryKind.FOLDER and wanted(entry.path) and (disk is None or disk.id in entry.holders)
+    )
+    if session.json:
+        say_json_list(
+            {
+                "path": entry.path,
+                "kind": entry.kind.name.lower(),
+                "size": entry.size,
+                "mtime_ns": entry.mtime_ns,
+                "disks": sorted(names[holder] for holder in entry.holders),
+            }
+            for entry in listed
+        )
+        return 0
+    for entry in listed:
+        disks = ",".join(sorted(names[holder] for holder in entry.holders))
+        say(f"{say_size(entry.size):>9} ({disks}) {printable(entry.path)}")
+    return 0
+
+
+def status(session: CommandSession) -> int:
+    """``dsb status``"""
+    state = overview(session.bench)
+    activity = current_activity(session.folder)
+    last_scan = session.bench.catalogue.sessions.recall("last_scan")
+    recent = session.bench.catalogue.sessions.recent(5)
+    now = int(time.time())
+    if session.json:
+        say_json(
+            {
+                "activity": activity,
+                "last_scan": int(last_scan) if last_scan else None,
+                "entries": state.entries,
+                "copies": {str(copies): size for copies, (_, size, _) in state.by_copies.items()},
+                "sessions": [summary._asdict() for summary in recent],
+            }
+        )
+        return 0
+    say(f"Now: {activity}" if activity else "Now: nothing is at work on this catalogue")
+    say(f"Last scan: {say_duration(now - int(last_scan))} ago" if last_scan else "Last scan: never; 'dsb update' makes one")
+    for copies, (objects, size, _) in state.by_copies.items():
+        count = "No copy" if not copies else say_count(copies, "copy", "copies").capitalize()
+        say(f"{count}: {say_size(size)} in {say_count(objects, 'object')}")
+    if not state.disks:
+        say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
+    for item in state.disks:
+        at = item.disk.last_session_at
+        seen = f"{say_duration(now - at)} ago" if at else "never backed up to"
+        say(f"{item.disk.name}: {say_size(item.used)} of {say_size(item.disk.capacity)} used, {seen}")
+    if recent:
+        say("Last sessions:")
+        for summary in recent:
+            say(f"  {_moment(summary.started)} {summary.sentence or summary.disk_name + ': ' + summary.outcome}")
+    return 0
+
+
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,78 @@
+"""``dsb restore``"""
+
+from __future__ import annotations
+
+import os
+
+from distbackupd.cli.output import say, say_json
+from distbackupd.cli.session import CommandSession
+from distbackupd.engine.recognition import recognise
+from distbackupd.engine.restoration import RestoreOptions, RestoreReport, restore
+from distbackupd.model.errors import UsageError
+from distbackupd.model.text import join_words, printable, say_count, say_size
+from distbackupd.planning.destination import check_destination
+from distbackupd.wiring import open_target
+
+
+def restore_files(session: CommandSession) -> int:
+    """``dsb restore DISK DEST [-f PATTERN]``"""
+    arguments = session.arguments
+    if arguments.disk is None or arguments.destination is None:
+        raise UsageError("say which disk to restore from and where to: 'dsb restore photos-03 /srv/restored'")
+    destination = os.path.realpath(os.fsencode(os.path.expanduser(arguments.destination)))
+    pattern = arguments.filter
+    options = RestoreOptions(
+        pattern=None if pattern is None else os.fsencode(pattern),
+        link=arguments.link,
+        existing=tuple(os.path.realpath(os.fsencode(path)) for path in arguments.existing),
+        overwrite=arguments.overwrite,
+        simulate=session.simulate,
+    )
+    with session.disk_here(arguments.disk, read_only=not arguments.link) as (disk, root, mount):
+        check_destination(destination, session.bench.catalogue.sources.all(), root, arguments.link)
+        store = session.bench.open_store(root, mount)
+        recognise(store, disk, root, rename=False)
+        with open_target(destination) as target:
+            report = restore(session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop)
+    names = {known.id: known.name for known in session.bench.catalogue.disks.all()}
+    if session.json:
+        say_json(_described(report, names))
+    else:
+        _say_report(session, report, names)
+    return 0 if report.complete or (report.missing_files and not (report.failed_files or report.in_the_way)) else 3
+
+
+def _say_report(session: CommandSession, report: RestoreReport, names: dict[int, str]) -> None:
+    verb = "Would restore" if session.simulate else "Restored"
+    text = f"{verb} {say_count(report.restored, 'entry', 'entries')} ({say_size(report.restored_bytes)})"
+    if report.left_alone:
+        text += f"; {report.left_alone:,} were right already"
+    if report.failed_files:
+        text += f"; {report.failed_files:,} failed"
+    say(text + ".")
+    if not report.missing_files:
+        return
+    say(f"Not on this disk: {say_count(report.missing_files, 'file')} ({say_size(report.missing_bytes)}).")
+    if session.arguments.verbose:
+        for path in report.missing_names:
+            say(f"  {printable(path)}")
+    holders = [f"{names[disk]} ({count:,})" for disk, count in sorted(report.needed_disks.items())]
+    if holders:
+        say(f"They lie on {join_words(holders)}: plug one in and give the same command with its name.")
+    if report.unheld:
+        say(f"{say_count(report.unheld, 'file has', 'files have')} no copy on any disk yet.")
+
+
+def _described(report: RestoreReport, names: dict[int, str]) -> dict[str, object]:
+    return {
+        "restored": report.restored,
+        "restored_bytes": report.restored_bytes,
+        "left_alone": report.left_alone,
+        "failed": report.failed_files,
+        "in_the_way": report.in_the_way,
+        "missing": report.missing_files,
+        "missing_bytes": report.missing_bytes,
+        "needed_disks": {names[disk]: count for disk, count in report.needed_disks.items()},
+        "without_copy": report.unheld,
+        "not_kept": dict(report.not_kept),
+    }

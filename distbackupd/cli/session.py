@@ -1,0 +1,118 @@
+"""What a command works with: the catalogue, the engine's ports, the settings, and a way to be stopped."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from distbackupd.cli.progress import make_reporter
+from distbackupd.config.places import catalogue_folder
+from distbackupd.config.settings import Settings, load_settings
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.recognition import find_disk, find_disk_at, locate, root_on
+from distbackupd.model.disks import BackupDisk, Mount
+from distbackupd.model.errors import DiskTrouble
+from distbackupd.wiring import bench_on, engine_lock, open_catalogue, publish_disks, system_mounter
+
+
+@dataclass(frozen=True)
+class CommandSession:
+    """One command's surroundings. ``stop`` is set by Ctrl+C and SIGTERM."""
+
+    arguments: argparse.Namespace
+    bench: Bench
+    settings: Settings
+    stop: threading.Event
+    folder: Path
+
+    @property
+    def json(self) -> bool:
+        """Whether data is printed for machines."""
+        return bool(self.arguments.json)
+
+    @property
+    def simulate(self) -> bool:
+        """Whether nothing may be changed."""
+        return bool(self.arguments.noaction)
+
+    def find_disk(self, name: str) -> BackupDisk:
+        """The disk that a name, UUID or path means. Raises UsageError, DiskNotOurs."""
+        if "/" in name:
+            return find_disk_at(self.bench, os.path.realpath(os.fsencode(name)))[0]
+        return find_disk(self.bench, name)
+
+    @contextlib.contextmanager
+    def disk_here(self, name: str, read_only: bool = False) -> Iterator[tuple[BackupDisk, bytes, Mount]]:
+        """The disk, where its layout lies, and its mount; mounted while the context lasts if it is only plugged in.
+
+        Raises UsageError, DiskTrouble in a sentence that says what to do.
+        """
+        if "/" in name:
+            path = os.path.realpath(os.fsencode(name))
+            disk, mount = find_disk_at(self.bench, path)
+            yield disk, path, mount
+            return
+        disk = find_disk(self.bench, name)
+        place = locate(self.bench, disk)
+        if place is not None:
+            yield disk, *place
+            return
+        volumes = self.bench.mounter.attached(disk.filesystem_uuid) if disk.filesystem_uuid else []
+        if not volumes:
+            raise DiskTrouble(
+                f"'{disk.name}' is not here: plug it in, or mount it where it was ({os.fsdecode(disk.last_path)})"
+            )
+        if os.geteuid() != 0:
+            raise DiskTrouble(
+                f"'{disk.name}' is plugged in as {volumes[0].device} but not mounted: mount it, or ask as root"
+            )
+        with self.bench.mounter.mounted(volumes[0], disk.name, read_only) as mount:
+            yield disk, root_on(disk, mount), mount
+
+    def publish_disks(self) -> None:
+        """Let the udev rule know which disks are ours, as far as this user may."""
+        if os.geteuid() == 0 and self.folder == Path("/var/lib/distbackup"):
+            publish_disks(self.bench)
+
+
+@contextlib.contextmanager
+def command_session(arguments: argparse.Namespace, writes: bool) -> Iterator[CommandSession]:
+    """Open what the command needs; ``writes``: it changes the catalogue, or works with a disk for a while.
+
+    Raises CatalogueTrouble, EngineBusy, UsageError.
+    """
+    folder = catalogue_folder(arguments.database, os.environ)
+    settings = load_settings(Path(arguments.config) if arguments.config else None)
+    stop = threading.Event()
+    with open_catalogue(folder, read_only=not writes) as catalogue:
+        activity = f"dsb {arguments.command_name}"
+        with engine_lock(folder, activity) if writes else nullcontext(), _stopped_by_signals(stop):
+            bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings))
+            yield CommandSession(arguments, bench, settings, stop, folder)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl+C or SIGTERM stops at a safe place; a second Ctrl+C stops at once, which is safe too."""
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        sys.stderr.write("stopping as soon as nothing is left half-done; press Ctrl+C again to stop at once\n")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

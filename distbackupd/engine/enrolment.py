@@ -1,0 +1,131 @@
+"""Make disks known, rename them, give them up, and look again at what they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from dataclasses import dataclass, replace
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import DiskStore
+from distbackupd.engine.session import save_catalogue
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, default_capacity
+from distbackupd.model.errors import DiskTrouble, UsageError
+from distbackupd.model.text import printable, say_size
+
+_SMALLEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A disk that was made known. ``adopted``: objects found on it and taken over. ``advice``: what the user should do."""
+
+    disk: BackupDisk
+    mount: Mount
+    adopted: int
+    advice: list[str]
+
+
+def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: bool = False) -> Enrolment:
+    """Make the disk that ``path`` lies on known as ``name``; its layout is made at ``path``.
+
+    A disk that distbackup, or an earlier catalogue, wrote is adopted as it stands: its UUID is kept and its objects are
+    taken over. Raises UsageError, DiskTrouble; nothing is changed then.
+    """
+    _check_name(bench, name)
+    mount = bench.mounter.mount_of(path if os.path.exists(path) else os.path.dirname(path) or b"/")
+    store = bench.open_store(path, mount)
+    identity = store.identity()
+    if identity is not None and (known := bench.catalogue.disks.find(identity.uuid)):
+        raise UsageError(f"the disk at {printable(path)} is known already, as '{known.name}'")
+    if mount.filesystem_uuid and len(bench.mounter.attached(mount.filesystem_uuid)) > 1:
+        raise DiskTrouble(
+            f"two plugged-in disks have the file system UUID {mount.filesystem_uuid}: one is a clone of the other; "
+            "nothing was changed: unplug it, or give it a UUID of its own (tune2fs -U random, xfs_admin -U generate)"
+        )
+    if mount.read_only:
+        raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
+    space = bench.open_store(path if os.path.exists(path) else mount.root, mount).space()
+    size = default_capacity(space.total) if capacity is None else capacity
+    if size < _SMALLEST:
+        raise UsageError(f"{say_size(size)} is too small for a backup disk; give it --size 1M or more")
+    disk = BackupDisk(
+        id=0,
+        uuid=identity.uuid if identity else str(uuid.uuid4()),
+        name=name,
+        capacity=size,
+        relative_path=os.path.relpath(path, mount.root) if path != mount.root else b"",
+        filesystem_uuid=mount.filesystem_uuid,
+        filesystem_type=mount.filesystem_type,
+        last_path=path,
+        added_at=bench.clock.now(),
+    )
+    advice = []
+    if size > space.total:
+        advice.append(f"its size, {say_size(size)}, is more than the {say_size(space.total)} that its file system has")
+    if space.reserved and mount.filesystem_type in ("ext4", "ext3", "ext2"):
+        advice.append(
+            f"its {mount.filesystem_type} reserves {say_size(space.reserved)} for root, which a backup disk does not "
+            f"need: 'tune2fs -m 0 {mount.device}' sets them free"
+        )
+    if simulate:
+        return Enrolment(disk, mount, 0, advice)
+    os.makedirs(path, exist_ok=True)
+    store.prepare()
+    store.write_identity(DiskIdentity(disk.uuid, name))
+    disk = bench.catalogue.disks.add(disk)
+    adopted = refresh(bench, disk, store)[0] if identity is not None else 0
+    if identity is None:
+        disk = save_catalogue(bench, disk, store)
+    return Enrolment(disk, mount, adopted, advice)
+
+
+def rename(bench: Bench, disk: BackupDisk, name: str, store: DiskStore | None) -> BackupDisk:
+    """Give the disk another name, also on itself if it is here (else when it is plugged next)."""
+    _check_name(bench, name)
+    renamed = replace(disk, name=name)
+    bench.catalogue.disks.update(renamed)
+    if store is not None:
+        store.write_identity(DiskIdentity(disk.uuid, name))
+    return renamed
+
+
+def refresh(bench: Bench, disk: BackupDisk, store: DiskStore) -> tuple[int, int]:
+    """Believe what lies on the disk: how many objects more, and how many fewer, than the catalogue said.
+
+    Names and sizes are believed; contents are what ``verify`` reads. Objects that no file refers to are orphans from
+    now on. Raises DiskTrouble.
+    """
+    changes = bench.catalogue.objects.replace_holdings(disk.id, store.objects(), bench.clock.now())
+    save_catalogue(bench, disk, store)
+    return changes
+
+
+def move(bench: Bench, disk: BackupDisk, path: bytes) -> BackupDisk:
+    """The disk's layout lies at ``path`` now. Raises UsageError if another disk, or none, lies there."""
+    mount = bench.mounter.mount_of(path)
+    identity = bench.open_store(path, mount).identity()
+    if identity is None or identity.uuid != disk.uuid:
+        what = "no backup disk" if identity is None else f"'{printable(identity.name)}'"
+        raise UsageError(f"{printable(path)} is {what}, not '{disk.name}'; nothing was changed")
+    moved = replace(
+        disk,
+        last_path=path,
+        relative_path=os.path.relpath(path, mount.root) if path != mount.root else b"",
+        filesystem_uuid=mount.filesystem_uuid,
+        filesystem_type=mount.filesystem_type,
+    )
+    bench.catalogue.disks.update(moved)
+    return moved
+
+
+def _check_name(bench: Bench, name: str) -> None:
+    if not name or not name.isprintable() or "/" in name or name.startswith("-") or len(name.encode()) > 200:
+        raise UsageError(
+            f"'{printable(name)}' is no name for a disk: use letters, digits, '-', '_' and '.', as on its label"
+        )
+    if re.fullmatch(r"[0-9a-fA-F-]{32,36}", name):
+        raise UsageError(f"'{name}' looks like a UUID; choose a name that stands on the disk's label")
+    if bench.catalogue.disks.find(name) is not None:
+        raise UsageError(f"there is a disk '{name}' already; choose another name")
