@@ -28,25 +28,36 @@ def give_metadata(handle: int | bytes, state: os.stat_result, entry: RestoreEntr
     follow = {"follow_symlinks": False} if link else {}
     mode = attributes.mode
     # In this order: a change of owner clears setuid and capabilities, a change of mode clears parts of an ACL.
-    if (state.st_uid, state.st_gid) != (attributes.uid, attributes.gid):
+    if state.st_uid != attributes.uid or state.st_gid != attributes.gid:
         state = _give_owner(handle, attributes.uid, attributes.gid, follow)
         if state.st_uid != attributes.uid:
             mode &= ~stat.S_ISUID
         if state.st_gid != attributes.gid:
             mode &= ~stat.S_ISGID
-    if not link and stat.S_IMODE(state.st_mode) != mode:
-        with contextlib.suppress(OSError):
+    taken = (state.st_uid, state.st_gid, mode) == (attributes.uid, attributes.gid, attributes.mode)
+    try:
+        if not link and state.st_mode & 0o7777 != mode:
             os.chmod(handle, mode)
+    except OSError:
+        taken = False
     _give_xattrs(handle, attributes.xattrs, lose, follow)
-    if state.st_mtime_ns != entry.mtime_ns:
-        with contextlib.suppress(OSError, OverflowError):
+    try:
+        if state.st_mtime_ns != entry.mtime_ns:
             os.utime(handle, None, ns=(state.st_atime_ns, entry.mtime_ns), **follow)
-    final = _state(handle, follow)
-    if (final.st_uid, final.st_gid) != (attributes.uid, attributes.gid):
+    except (OSError, OverflowError):
+        taken = False
+    # Where a call did nothing and did not say so (FAT, FUSE), the folders tell it: they are few.
+    if not taken or entry.kind is EntryKind.FOLDER:
+        _look_what_is_lost(os.stat(handle, **follow), entry, lose)
+
+
+def _look_what_is_lost(state: os.stat_result, entry: RestoreEntry, lose: Callable[[str], None]) -> None:
+    attributes = entry.attributes
+    if (state.st_uid, state.st_gid) != (attributes.uid, attributes.gid):
         lose("owner")
-    if not link and stat.S_IMODE(final.st_mode) != attributes.mode:
+    if entry.kind is not EntryKind.SYMBOLIC_LINK and stat.S_IMODE(state.st_mode) != attributes.mode:
         lose("mode")
-    if final.st_mtime_ns != entry.mtime_ns:
+    if state.st_mtime_ns != entry.mtime_ns:
         lose("exact time")
 
 
@@ -61,7 +72,7 @@ def _give_owner(handle: int | bytes, uid: int, gid: int, follow: dict[str, bool]
     except (OSError, OverflowError):
         with contextlib.suppress(OSError, OverflowError):
             os.chown(handle, -1, gid, **follow)
-    return _state(handle, follow)
+    return os.stat(handle, **follow)
 
 
 def _give_xattrs(
@@ -85,7 +96,3 @@ def _give_xattrs(
                 os.setxattr(handle, name, value, **follow)
         except (OSError, ValueError):
             lose("ACL" if name in _ACCESS_LISTS else "capability" if name == _CAPABILITY else "extended attribute")
-
-
-def _state(handle: int | bytes, follow: dict[str, bool]) -> os.stat_result:
-    return os.stat(handle, **follow)

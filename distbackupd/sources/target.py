@@ -25,6 +25,7 @@ from distbackupd.model.text import printable
 from distbackupd.sources.confined import ConfinedFolders, checked_name
 from distbackupd.sources.restored_content import copy_content, open_object
 from distbackupd.sources.restored_metadata import give_metadata, same_time
+from distbackupd.streams import CHUNK
 
 _FORMATS = {
     EntryKind.FILE: stat.S_IFREG,
@@ -115,7 +116,12 @@ class FolderTarget:
                     self._write_file(folder, temporary, entry, open_content, pulse)
                 elif not self._make_special(folder, temporary, entry):
                     return Placement.NOT_KEPT
-                return _settle(folder, temporary, name, state, overwrite)
+                if entry.size > CHUNK and state is None and not overwrite and _state(folder, name) is not None:
+                    # Somebody put it there while the content was copied, which can take hours.
+                    _discard(folder, temporary)
+                    return Placement.IN_THE_WAY
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                return Placement.RESTORED
             except BaseException:
                 _discard(folder, temporary)
                 raise
@@ -359,15 +365,6 @@ def _create(folder: int, temporary: bytes) -> int:
     except FileExistsError:
         os.unlink(temporary, dir_fd=folder)
         return os.open(temporary, flags, 0o600, dir_fd=folder)
-
-
-def _settle(folder: int, temporary: bytes, name: bytes, before: os.stat_result | None, overwrite: bool) -> Placement:
-    """Give what is complete its name, unless somebody put something there while it was written."""
-    if before is None and not overwrite and _state(folder, name) is not None:
-        _discard(folder, temporary)
-        return Placement.IN_THE_WAY
-    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    return Placement.RESTORED
 
 
 def _discard(folder: int, temporary: bytes) -> None:
