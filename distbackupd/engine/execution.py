@@ -22,8 +22,8 @@ from distbackupd.model.events import FileSkipped
 from distbackupd.model.files import SourceFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
 
-BATCH_OBJECTS = 2000
-BATCH_BYTES = 256 << 20
+BATCH_OBJECTS = 10_000
+BATCH_BYTES = 512 << 20
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
 _MARGIN = 16 << 20

@@ -29,6 +29,7 @@ class VirtualTree:
     def __init__(self, sources: Sequence[Source], settings: Mapping[bytes, FolderSettings]) -> None:
         self.sources = sorted(sources, key=lambda source: source.virtual_path)
         self._settings = settings
+        self._deepest_first = [(item, item.virtual_path.rstrip(b"/") + b"/") for item in reversed(self.sources)]
         self._real = {source.virtual_path: source.real_path for source in self.sources}
 
     def is_source(self, virtual_path: bytes) -> bool:
@@ -42,15 +43,13 @@ class VirtualTree:
 
     def real_path(self, virtual_path: bytes) -> bytes | None:
         """The real path of a virtual one, by the nearest source above it; None where no source covers it."""
-        above = virtual_path
-        while True:
-            real = self._real.get(above or b"/")
-            if real is not None:
-                rest = virtual_path[len(above) :].lstrip(b"/")
-                return join(real, rest) if rest else real
-            if not above:
-                return None
-            above = above[: above.rindex(b"/")]
+        # The last source in order is the deepest of those above the path.
+        for source, prefix in self._deepest_first:
+            if virtual_path.startswith(prefix):
+                return join(source.real_path, virtual_path[len(prefix) :])
+            if virtual_path == source.virtual_path:
+                return source.real_path
+        return None
 
     def virtual_paths(self, real_path: bytes) -> list[bytes]:
         """Where a real folder appears in the virtual tree; nowhere, once, or oftener if sources overlap."""

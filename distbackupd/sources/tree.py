@@ -107,17 +107,19 @@ class FolderTree:
 
     def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
         """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
-        with _in_words("cannot be read"):
+        try:
             descriptor = self._open(path)
-            state = os.fstat(descriptor)
-            if (
-                state.st_size != size
-                or state.st_mtime_ns != mtime_ns
-                or not stat.S_ISREG(state.st_mode)
-                or (inode and state.st_ino != inode)
-            ):
-                os.close(descriptor)
-                raise SourceChanged("it changed since it was scanned")
+        except OSError as error:
+            raise _trouble(error, "cannot be read") from error
+        state = os.fstat(descriptor)
+        if (
+            state.st_size != size
+            or state.st_mtime_ns != mtime_ns
+            or not stat.S_ISREG(state.st_mode)
+            or (inode and state.st_ino != inode)
+        ):
+            os.close(descriptor)
+            raise SourceChanged("it changed since it was scanned")
         return descriptor
 
     def close_file(self, descriptor: int) -> None:
@@ -135,11 +137,12 @@ class FolderTree:
         size = waiting.size
         descriptor = self.open_file(path, size, waiting.mtime_ns, waiting.inode)
         try:
-            with _in_words("cannot be read"):
-                read, digest = hash_descriptor(descriptor, size, pulse)
-                if read != size:
-                    raise SourceChanged("it changed while it was read")
-                self.confirm_unchanged(descriptor, size, waiting.mtime_ns)
+            read, digest = hash_descriptor(descriptor, size, pulse)
+            if read != size:
+                raise SourceChanged("it changed while it was read")
+            self.confirm_unchanged(descriptor, size, waiting.mtime_ns)
+        except OSError as error:
+            raise _trouble(error, "cannot be read") from error
         finally:
             os.close(descriptor)
         return digest
@@ -272,9 +275,13 @@ def _mounted_filesystems() -> Iterator[tuple[str, str]]:
 def _in_words(what: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise SourceTrouble("it is not there any more") from error
-    except NotADirectoryError as error:
-        raise SourceTrouble("it is no folder") from error
     except OSError as error:
-        raise SourceTrouble(f"it {what}: {error.strerror}") from error
+        raise _trouble(error, what) from error
+
+
+def _trouble(error: OSError, what: str) -> SourceTrouble:
+    if isinstance(error, FileNotFoundError):
+        return SourceTrouble("it is not there any more")
+    if isinstance(error, NotADirectoryError):
+        return SourceTrouble("it is no folder")
+    return SourceTrouble(f"it {what}: {error.strerror}")

@@ -99,14 +99,7 @@ class FolderStore:
             content = _read_source(descriptor, size + 1)
             if len(content) != size or hashlib.sha256(content).digest() != digest:
                 raise SourceChanged("its content is not what it was when it was hashed")
-            with in_words(self.root):
-                target = _create(path)
-                try:
-                    written = os.write(target, content)
-                    while written < size:
-                        written += os.write(target, content[written:])
-                finally:
-                    os.close(target)
+            self._write_small(path, content)
             pulse.beat(size)
         else:
             self._stage_large(descriptor, path, digest, size, pulse)
@@ -117,15 +110,15 @@ class FolderStore:
         if not staged:
             return
         with in_words(self.root):
-            finals = []
-            for copy in staged:
-                name = copy.digest.hex().encode()
-                self._make_folder(name[:3])
-                finals.append((self._unfinished + b"/" + name, self._objects + b"/" + name[:3] + b"/" + name))
-            self._flush([unfinished for unfinished, _ in finals])
-            for unfinished, final in finals:
-                os.rename(unfinished, final)
-            self._flush({os.path.dirname(final) for _, final in finals} | {self._objects, self._unfinished})
+            # By name, so that the folders of the layout are gone through once, in order.
+            names = sorted(copy.digest.hex().encode() for copy in staged)
+            folders = dict.fromkeys(name[:3] for name in names)
+            for folder in folders:
+                self._make_folder(folder)
+            self._flush(self._unfinished + b"/" + name for name in names)
+            for name in names:
+                os.rename(self._unfinished + b"/" + name, self._objects + b"/" + name[:3] + b"/" + name)
+            self._flush([self._objects, self._unfinished, *(self._objects + b"/" + folder for folder in folders)])
 
     def discard(self, staged: Sequence[StagedCopy]) -> None:
         """Remove staged copies; never fails."""
@@ -226,6 +219,18 @@ class FolderStore:
         """Everything written before survives a power cut when this returns."""
         with in_words(self.root):
             self._flush([self._objects, self.root])
+
+    def _write_small(self, path: bytes, content: bytes) -> None:
+        try:
+            target = _create(path)
+            try:
+                written = os.write(target, content)
+                while written < len(content):
+                    written += os.write(target, content[written:])
+            finally:
+                os.close(target)
+        except OSError as error:
+            raise disk_trouble(error, self.root) from error
 
     def _stage_large(self, descriptor: int, path: bytes, digest: bytes, size: int, pulse: Pulse) -> None:
         buffer = thread_buffer()
