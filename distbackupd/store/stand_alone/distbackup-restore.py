@@ -1,0 +1,478 @@
+#!/usr/bin/env python3
+"""Restore the files of a distbackup disk with nothing but python3 (3.8 or newer).
+
+    python3 distbackup-restore.py DEST              restore everything that lies on this disk to the folder DEST
+    python3 distbackup-restore.py DEST PATTERN      only what matches, such as /photos/2024 or '*.jpg'
+    python3 distbackup-restore.py --list [PATTERN]  print what the backup holds, and which disks hold it
+
+Run it again with the next disk and the same DEST: what is right there already is left alone. As root it brings back
+owners, capabilities and device nodes too. The disk is only read. Exit status: 0 everything meant is restored, 2 wrong
+usage or no backup disk, 3 some files are on other disks or could not be restored.
+"""
+
+# This file stands alone on purpose: it says again, in plain Python 3.8, what the program's own restore does.
+# ruff: noqa: ARG005, D101, D102, D103, N999, T201
+
+import argparse
+import collections
+import contextlib
+import errno
+import fnmatch
+import functools
+import hashlib
+import os
+import pathlib
+import re
+import sqlite3
+import stat
+import struct
+import sys
+import time
+
+APPLICATION_ID = 0x64736264
+FILE, FOLDER, SYMLINK, FIFO, CHARACTER_DEVICE, BLOCK_DEVICE = range(6)
+FORMATS = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
+KINDS = ("file", "folder", "symbolic link", "fifo", "device node", "device node")
+LINKED, SPARSE = 1, 2
+CHUNK, BLOCK = 1 << 20, 4096
+ZEROS = bytes(BLOCK)
+TIME_STEPS = (1, 100, 1000, 10**7, 10**9, 2 * 10**9)
+OPEN_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+say = functools.partial(print, flush=True)
+ACL = ("system.posix_acl_access", "system.posix_acl_default")
+NAMES_TOLD = 20
+
+ENTRIES = """
+SELECT folder.path, file.name, file.kind, file.size, file.mtime_ns, file.device, file.inode, file.flags,
+       attributes.mode, attributes.uid, attributes.gid, attributes.rdev, attributes.xattrs,
+       file.target, object.hash, coalesce(holder_set.members, '')
+FROM folder CROSS JOIN file ON file.folder = folder.id
+JOIN attributes ON attributes.id = file.attributes
+LEFT JOIN object ON object.id = file.object
+LEFT JOIN holder_set ON holder_set.id = object.holders
+WHERE file.gone = 0
+"""
+IN_ORDER = ENTRIES + "ORDER BY folder.path, file.name"
+FOLDERS_DEEPEST_FIRST = ENTRIES + "AND file.kind = 1 ORDER BY folder.path DESC, file.name DESC"
+
+FIELDS = "path kind size mtime_ns device inode flags mode uid gid rdev xattrs target hash holders"
+Entry = collections.namedtuple("Entry", FIELDS)
+
+
+class Trouble(Exception):
+    """The whole restore ends, with this sentence."""
+
+
+class Refused(Exception):
+    """One entry is not restored, for this reason."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="DEST [PATTERN]")
+    parser.add_argument("--list", action="store_true", help="print paths, sizes and disks; restore nothing")
+    parser.add_argument("--disk", metavar="PATH", help="where the backup disk is (default: where this script lies)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that differ (default: leave them)")
+    options = parser.parse_args()
+    words = options.words if options.list else options.words[1:]
+    if (not options.list and not options.words) or len(words) > 1:
+        parser.error("name the folder to restore to, and one pattern at the most")
+    disk = os.fsencode(options.disk or os.path.dirname(os.path.abspath(__file__)))
+    matches = matcher(words[0] if words else None)
+    try:
+        connection = open_catalogue(disk)
+        names = dict(connection.execute("SELECT CAST(id AS TEXT), name FROM disk"))
+        if options.list:
+            return list_entries(connection, matches, names)
+        destination, own = os.path.realpath(os.fsencode(options.words[0])), os.path.realpath(disk)
+        if destination == own or destination.startswith(own.rstrip(b"/") + b"/"):
+            raise Trouble("the destination lies on the backup disk itself; choose a folder elsewhere")
+        return Restore(disk, destination, options.overwrite).run(connection, matches, names)
+    except (Trouble, sqlite3.Error) as error:
+        damaged = "" if isinstance(error, Trouble) else "the catalogue on this disk is damaged, try another disk's: "
+        sys.stderr.write(f"distbackup-restore: {damaged}{error}\n")
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 3
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; what is restored is whole and stays, the same command goes on there\n")
+        return 3
+
+
+def open_catalogue(disk):
+    path = os.path.join(os.path.abspath(disk), b"distbackup.sqlite")
+    if not os.path.isfile(path):
+        raise Trouble(f"there is no distbackup.sqlite at {shown(disk)}; say where the backup disk is with --disk")
+    uri = pathlib.Path(os.fsdecode(path)).as_uri() + "?mode=ro&immutable=1"
+    connection = sqlite3.connect(uri, uri=True)
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID or version < 1:
+        raise Trouble(f"{shown(path)} is no catalogue of distbackupd; nothing was restored")
+    return connection
+
+
+def read_entries(connection, query, matches):
+    for folder, name, *row in connection.execute(query):
+        path = folder if not name else folder.rstrip(b"/") + b"/" + name
+        if matches(path):
+            yield Entry(path, *row[:10], decode_xattrs(row[10]), *row[11:13], row[13].split())
+
+
+def decode_xattrs(blob):
+    xattrs, position = [], 0
+    while position + 6 <= len(blob):
+        name_length, value_length = struct.unpack_from("<HI", blob, position)
+        start = position + 6
+        position = start + name_length + value_length
+        xattrs.append((os.fsdecode(blob[start : start + name_length]), blob[start + name_length : position]))
+    return xattrs
+
+
+def matcher(pattern):
+    """Whether a path matches the pattern, or lies below a folder that does. ``*`` matches slashes too."""
+    if pattern is None:
+        return lambda path: True
+    text = pattern if pattern[:1] in ("/", "*") else "/" + pattern
+    text = text.rstrip("/")
+    regex = re.compile("{}|{}".format(fnmatch.translate(text or "/"), fnmatch.translate(text + "/*")))
+    return lambda path: regex.match(os.fsdecode(path)) is not None
+
+
+def shown(path):
+    """A path on one line, whatever is in it."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def list_entries(connection, matches, names):
+    for entry in read_entries(connection, IN_ORDER, matches):
+        holders = ",".join(sorted(names.get(holder, "?") for holder in entry.holders))
+        kind = "-dlpcb"[entry.kind] if 0 <= entry.kind <= 5 else "?"
+        print(f"{kind} {entry.size:15d}  {holders or '-':20}  {shown(entry.path)}")
+    return 0
+
+
+class Restore:
+    def __init__(self, disk, destination, overwrite):
+        self.objects = os.path.join(disk, b"distbackup-objects")
+        self.overwrite = overwrite
+        try:
+            if not os.path.isdir(destination):
+                os.makedirs(destination)
+            self.root_is_new = not os.listdir(destination)
+            self.open_folders = {b"/": os.open(destination, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}
+        except OSError as error:
+            raise Trouble(f"{shown(destination)} cannot be used: {error.strerror}") from error
+        self.destination = destination
+        self.made_on_the_way = set()
+        self.first_names = {}
+        self.counts, self.lost, self.needed = collections.Counter(), collections.Counter(), collections.Counter()
+        self.bytes = 0
+
+    def run(self, connection, matches, names):
+        told = started = time.monotonic()
+        try:
+            for entry in read_entries(connection, IN_ORDER, matches):
+                try:
+                    self.counts[self.restore(entry)] += 1
+                except (Refused, OSError, ValueError, OverflowError) as error:
+                    self.failed(entry, error)
+                if time.monotonic() - told >= 10:
+                    told = time.monotonic()
+                    say(f"{self.counts['restored']} restored, {self.bytes // 10**6} MB; at {shown(entry.path)}")
+        finally:
+            self.finish_folders(connection, matches)
+        self.report(names, time.monotonic() - started)
+        return 3 if self.counts["missing"] or self.counts["failed"] or self.counts["in the way"] else 0
+
+    def report(self, names, seconds):
+        counts = self.counts
+        amount = f"{self.bytes // 10**6} MB, {seconds:.0f} s"
+        say(f"{counts['restored']} restored ({amount}), {counts['left alone']} were right already")
+        if counts["in the way"]:
+            say(f"{counts['in the way']} not restored because something else is in place (see --overwrite)")
+        if counts["failed"]:
+            say(f"{counts['failed']} failed; other disks may hold good copies")
+        if self.lost:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.lost.items()))
+            say(f"the destination could not keep: {kinds}")
+        if counts["missing"]:
+            say(f"{counts['missing']} files are not on this disk. Run the script of these disks too, with the same folder:")
+        for holder, count in self.needed.most_common():
+            say(f"    {names.get(holder, 'an unknown disk'):20} holds {count} of them")
+        if counts["unheld"]:
+            say(f"    {counts['unheld']} of them are on no disk at all")
+
+    def failed(self, entry, error):
+        code = getattr(error, "errno", None)
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise Trouble(f"{shown(self.destination)}: {error.strerror}; what was restored stays")
+        kind = "in the way" if code == errno.ENOTDIR else "failed"
+        self.counts[kind] += 1
+        if self.counts[kind] <= NAMES_TOLD:
+            reason = getattr(error, "strerror", None) or str(error)
+            say(f"{shown(entry.path)}: not restored: {'something else is in place' if kind == 'in the way' else reason}")
+
+    # Folders: reached from descriptor to descriptor without following links, so nothing leads outside.
+
+    def folder(self, path, make=True):
+        names, known = [], path
+        while known not in self.open_folders:
+            known, _, name = known.rpartition(b"/")
+            known = known or b"/"
+            check_name(name)
+            names.append(name)
+        descriptor = self.open_folders[known]
+        for name in reversed(names):
+            known = known.rstrip(b"/") + b"/" + name
+            try:
+                descriptor = os.open(name, OPEN_FOLDER, dir_fd=descriptor)
+            except FileNotFoundError:
+                if not make:
+                    raise
+                os.mkdir(name, 0o700, dir_fd=descriptor)
+                self.made_on_the_way.add(known)
+                descriptor = os.open(name, OPEN_FOLDER, dir_fd=descriptor)
+            self.open_folders[known] = descriptor
+            if len(self.open_folders) > 48:
+                os.close(self.open_folders.pop(list(self.open_folders)[1]))
+        return descriptor
+
+    def restore(self, entry):
+        if not 0 <= entry.kind <= 5:
+            raise Refused(f"its kind {entry.kind} is unknown to this script; use a newer one")
+        if entry.path == b"/":
+            return "left alone"  # its metadata comes last, see below
+        parent, _, name = entry.path.rpartition(b"/")
+        check_name(name)
+        folder = self.folder(parent or b"/")
+        try:
+            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            state = None
+        if entry.kind == FOLDER:
+            return self.make_folder(folder, name, state)
+        key = (entry.device, entry.inode) if entry.flags & LINKED and entry.inode else None
+        linked = key and self.link(entry, key, folder, name, state)
+        folder = self.folder(parent or b"/")
+        if linked:
+            return linked
+        if state is not None and is_right(entry, state, folder, name):
+            self.give_metadata_to_name(entry, folder, name)
+            result = "left alone"
+        elif state is not None and not self.may_replace(state):
+            raise NotADirectoryError(errno.ENOTDIR, "something else is in place")
+        else:
+            result = self.create(entry, folder, name)
+        if key and result in ("restored", "left alone"):
+            self.first_names[key] = (entry.path, entry.kind, entry.hash)
+        return result
+
+    def may_replace(self, state):
+        return self.overwrite and not stat.S_ISDIR(state.st_mode)
+
+    def make_folder(self, folder, name, state):
+        if state is None:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        elif not stat.S_ISDIR(state.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "something else is in place")
+        elif state.st_mode & 0o700 != 0o700 and state.st_uid == os.geteuid():
+            descriptor = os.open(name, OPEN_FOLDER, dir_fd=folder)
+            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(state.st_mode) | 0o700)
+            os.close(descriptor)
+        return "restored" if state is None else "left alone"
+
+    def finish_folders(self, connection, matches):
+        """Last, because everything that was put into a folder changed its time; what stood above is there still."""
+        made = self.made_on_the_way
+        for entry in read_entries(connection, FOLDERS_DEEPEST_FIRST, lambda path: matches(path) or path in made):
+            made.discard(entry.path)
+            try:
+                descriptor = self.folder(entry.path, make=False)
+                state = os.fstat(descriptor)
+                # A source mapped to '/' describes the destination itself; one that was in use keeps its own metadata.
+                ours = (state.st_uid, stat.S_IMODE(state.st_mode)) == (entry.uid, entry.mode)
+                if entry.path != b"/" or self.root_is_new or ours:
+                    self.give_metadata(entry, f"/proc/self/fd/{descriptor}", state)
+            except (FileNotFoundError, NotADirectoryError, Refused):
+                pass
+            except OSError:
+                self.lost["metadata of a folder"] += 1
+        for path in made:
+            attempt(os.chmod, f"/proc/self/fd/{self.folder(path)}", 0o755)
+
+    def link(self, entry, key, folder, name, state):
+        """Make the entry another name of what was restored before; None: it must be restored for itself."""
+        first = self.first_names.get(key)
+        blocked = state is not None and not self.may_replace(state) and not is_right(entry, state, folder, name)
+        if first is None or first[1:] != (entry.kind, entry.hash) or blocked:
+            return None
+        parent, _, first_name = first[0].rpartition(b"/")
+        try:
+            original = os.open(first_name, os.O_PATH | os.O_NOFOLLOW, dir_fd=self.folder(parent or b"/"))
+        except OSError:
+            return None
+        try:
+            if state is not None and os.path.samestat(state, os.fstat(original)):
+                return "left alone"
+            folder = self.folder(entry.path.rpartition(b"/")[0] or b"/")
+            temporary = temporary_name(name)
+            discard(folder, temporary)
+            os.link(f"/proc/self/fd/{original}", temporary, dst_dir_fd=folder, follow_symlinks=True)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            return "restored"
+        except OSError:
+            self.lost["hard link"] += 1
+            return None
+        finally:
+            os.close(original)
+
+    def create(self, entry, folder, name):
+        """Write beside, give it its metadata, and only then its name."""
+        temporary = temporary_name(name)
+        discard(folder, temporary)
+        try:
+            if entry.kind == FILE:
+                if not self.write_file(entry, folder, temporary):
+                    return "missing"
+            else:
+                if entry.kind == SYMLINK:
+                    made = attempt(os.symlink, entry.target, temporary, dir_fd=folder)
+                else:
+                    made = attempt(os.mknod, temporary, 0o600 | FORMATS[entry.kind], entry.rdev, dir_fd=folder)
+                if not made:
+                    self.lost[KINDS[entry.kind]] += 1
+                    return "not kept"
+                self.give_metadata_to_name(entry, folder, temporary)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            discard(folder, temporary)
+            raise
+        return "restored"
+
+    def write_file(self, entry, folder, temporary):
+        """Whether the content is on this disk."""
+        with contextlib.ExitStack() as stack:
+            source = None
+            if entry.hash is not None:
+                digits = os.fsencode(entry.hash.hex())
+                try:
+                    source = os.open(os.path.join(self.objects, digits[:3], digits), os.O_RDONLY | os.O_NOFOLLOW)
+                except FileNotFoundError:
+                    self.counts["unheld"] += not entry.holders
+                    self.needed.update(entry.holders)
+                    return False
+                except OSError as error:
+                    raise Refused(f"its object on this disk cannot be opened: {error.strerror}") from error
+                stack.callback(os.close, source)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+            stack.callback(os.close, descriptor)
+            if source is not None:
+                self.copy(entry, source, descriptor)
+            self.give_metadata(entry, descriptor, os.fstat(descriptor))
+        return True
+
+    def copy(self, entry, source, descriptor):
+        hashed, total = hashlib.sha256(), 0
+        while total <= entry.size:
+            try:
+                data = os.read(source, CHUNK)
+            except OSError as error:
+                raise Refused(f"its object on this disk cannot be read: {error.strerror}") from error
+            if not data:
+                break
+            total += len(data)
+            hashed.update(data)
+            for start in range(0, len(data), BLOCK if entry.flags & SPARSE else CHUNK):
+                block = data[start : start + BLOCK] if entry.flags & SPARSE else data
+                if entry.flags & SPARSE and block == ZEROS:
+                    os.lseek(descriptor, BLOCK, os.SEEK_CUR)
+                    continue
+                while block:
+                    block = block[os.write(descriptor, block) :]
+        if total != entry.size or hashed.digest() != entry.hash:
+            raise Refused("its object on this disk is damaged: the content is not what its name says")
+        os.ftruncate(descriptor, total)
+        self.bytes += total
+
+    # Metadata: owner, then mode, then extended attributes, then times, for each undoes parts of the next.
+
+    def give_metadata_to_name(self, entry, folder, name):
+        if entry.kind == SYMLINK:
+            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return self.give_metadata(entry, b"/proc/self/fd/%d/%s" % (folder, name), state, follow_symlinks=False)
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            return self.give_metadata(entry, f"/proc/self/fd/{descriptor}", os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def give_metadata(self, entry, handle, state, **follow):
+        mode = entry.mode
+        if (state.st_uid, state.st_gid) != (entry.uid, entry.gid):
+            if not attempt(os.chown, handle, entry.uid, entry.gid, **follow):
+                attempt(os.chown, handle, -1, entry.gid, **follow)
+            state = os.stat(handle, **follow)
+            if state.st_uid != entry.uid or state.st_gid != entry.gid:
+                mode &= 0o1777  # a setuid program must not become somebody else's
+        if entry.kind != SYMLINK and stat.S_IMODE(state.st_mode) != mode:
+            attempt(os.chmod, handle, mode)
+        self.give_xattrs(entry, handle, follow)
+        if state.st_mtime_ns != entry.mtime_ns:
+            attempt(os.utime, handle, None, ns=(state.st_atime_ns, entry.mtime_ns), **follow)
+        state = os.stat(handle, **follow)
+        self.lost.update(["owner"] * ((state.st_uid, state.st_gid) != (entry.uid, entry.gid)))
+        self.lost.update(["mode"] * (entry.kind != SYMLINK and stat.S_IMODE(state.st_mode) != entry.mode))
+        self.lost.update(["exact time"] * (state.st_mtime_ns != entry.mtime_ns))
+
+    def give_xattrs(self, entry, handle, follow):
+        try:
+            present = set(os.listxattr(handle, **follow))
+        except OSError:
+            present = set()
+        for name in present - {name for name, _ in entry.xattrs}:
+            if name.startswith("user.") or name in ACL or name == "security.capability":
+                attempt(os.removexattr, handle, name, **follow)
+        for name, value in entry.xattrs:
+            if not attempt(os.setxattr, handle, name, value, **follow):
+                self.lost["ACL" if name in ACL else "extended attribute"] += 1
+
+
+def is_right(entry, state, folder, name):
+    if stat.S_IFMT(state.st_mode) != FORMATS[entry.kind]:
+        return False
+    if entry.kind == FILE:
+        times = (entry.mtime_ns // step * step for step in TIME_STEPS)
+        return state.st_size == entry.size and state.st_mtime_ns in times
+    if entry.kind == SYMLINK:
+        return os.readlink(name, dir_fd=folder) == entry.target
+    return entry.kind == FIFO or state.st_rdev == entry.rdev
+
+
+def check_name(name):
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        raise Refused("its path could lead outside the destination")
+
+
+def temporary_name(name):
+    return b".dbtmp~" + hashlib.blake2b(name, digest_size=10).hexdigest().encode()
+
+
+def discard(folder, name):
+    attempt(os.unlink, name, dir_fd=folder)
+
+
+def attempt(call, *words, **more):
+    """Whether the call went well."""
+    try:
+        call(*words, **more)
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
