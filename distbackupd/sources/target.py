@@ -204,10 +204,15 @@ class FolderTarget:
         """The folders below the root; the root is made if it is missing."""
         with self._lock:
             if self._folders is None:
-                if not os.path.isdir(self._path):
-                    os.makedirs(self._path, exist_ok=True)
-                self._root_is_new = not os.listdir(self._path)
-                self._folders = ConfinedFolders(os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                try:
+                    if not os.path.isdir(self._path):
+                        os.makedirs(self._path)
+                    self._root_is_new = not os.listdir(self._path)
+                    self._folders = ConfinedFolders(os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                except OSError as error:
+                    raise TargetTrouble(
+                        f"{printable(self._path)} cannot be restored to: {error.strerror}; nothing was restored"
+                    ) from error
             return self._folders
 
     def _locate(self, path: bytes, make: bool = False) -> tuple[int, bytes]:
@@ -325,7 +330,7 @@ class FolderTarget:
                 raise TargetTrouble(
                     f"{place} is full; what was restored stays: make room and restore again, what is right is left alone"
                 ) from error
-            if error.errno in _GONE or self._folders is None:
+            if error.errno in _GONE:
                 raise TargetTrouble(f"{place} cannot be written: {error.strerror}; what was restored stays") from error
             raise EntryRefused(f"it cannot be written: {error.strerror}") from error
 
