@@ -1,0 +1,49 @@
+"""What the use cases need from outside, as protocols. ``wiring`` brings the real ones, tests bring fakes.
+
+One contract suite (``tests/contract``) runs on each port's fake and on the real thing.
+
+``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching it ·
+``catalogue`` the memory · ``target`` where a restore writes.
+"""
+
+from distbackupd.engine.ports.catalogue import (
+    Catalogue,
+    DiskTable,
+    FileTable,
+    FolderChanges,
+    ObjectTable,
+    SessionSummary,
+    SessionTable,
+    SourceTable,
+)
+from distbackupd.engine.ports.mounting import Mounter
+from distbackupd.engine.ports.sources import FolderState, SourceTree
+from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
+from distbackupd.engine.ports.target import BadContent, EntryRefused, Placement, RestoreTarget, TargetTrouble
+from distbackupd.engine.ports.working import Clock, Pulse, Reporter, Stop
+
+__all__ = [
+    "BadContent",
+    "Catalogue",
+    "Clock",
+    "CopyVerdict",
+    "DiskStore",
+    "DiskTable",
+    "EntryRefused",
+    "FileTable",
+    "FolderChanges",
+    "FolderState",
+    "Mounter",
+    "ObjectTable",
+    "Placement",
+    "Pulse",
+    "Reporter",
+    "RestoreTarget",
+    "SessionSummary",
+    "SessionTable",
+    "SourceTable",
+    "SourceTree",
+    "StagedCopy",
+    "Stop",
+    "TargetTrouble",
+]

@@ -1,0 +1,250 @@
+"""What the use cases remember."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
+from distbackupd.model.plans import ObjectFacts
+from distbackupd.model.sources import FolderSettings, Source
+
+
+class SourceTable(Protocol):
+    """Sources and folder settings."""
+
+    def all(self) -> list[Source]:
+        """Every source, by virtual path."""
+
+    def map(self, source: Source) -> None:
+        """Map, or map anew, a virtual path. Durable when it returns."""
+
+    def unmap(self, virtual_path: bytes) -> bool:
+        """Whether there was such a source; its files stay known until the next scan. Durable when it returns."""
+
+    def settings(self) -> dict[bytes, FolderSettings]:
+        """What is set, by virtual path."""
+
+    def set_settings(self, virtual_path: bytes, settings: FolderSettings) -> None:
+        """Set, or with default settings clear, what holds for a virtual folder. Durable when it returns."""
+
+
+class FolderChanges(NamedTuple):
+    """What a scan found of one virtual folder, ready to be recorded.
+
+    ``added``: entries without content of their own, or whose content is known (second part: object id or None).
+    ``changed``: the same for entries that replace a current version (first part: its row). ``touched``: same version,
+    other device, priority or maxcopies. ``gone``: rows that are no more. ``waiting``: regular files to be hashed, with
+    the row they replace or None.
+    """
+
+    added: list[tuple[Entry, int | None]]
+    changed: list[tuple[int, Entry, int | None]]
+    touched: list[tuple[int, Entry]]
+    gone: list[int]
+    waiting: list[tuple[Entry, int | None]]
+
+
+class FileTable(Protocol):
+    """Versions of files."""
+
+    def folder(self, path: bytes) -> list[KnownEntry]:
+        """Current entries of the virtual folder, by name. A source's own folder is in itself, with an empty name."""
+
+    def attributes_id(self, entry: Entry) -> int:
+        """The id under which the entry's attributes are interned."""
+
+    def find_renamed(self, entry: Entry) -> int | None:
+        """The object of a file with the same device, inode, size and mtime, None where there is none."""
+
+    def ensure_object(self, digest: bytes, size: int) -> int:
+        """The id of the object, made if it is new."""
+
+    def record_folder(self, path: bytes, changes: FolderChanges, now: int) -> None:
+        """Record one folder's changes; not yet committed. What they refer to lives from now on."""
+
+    def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
+        """Mark all in and below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
+
+    def has_entries_below(self, path: bytes) -> bool:
+        """Whether any current entry but the folder itself is known in or below the virtual folder."""
+
+    def start_scan(self) -> None:
+        """Empty the queue of files that wait to be hashed."""
+
+    def waiting_total(self) -> tuple[int, int]:
+        """How many files wait, and their bytes; names of one inode count once."""
+
+    def waiting(self) -> Iterator[WaitingFile]:
+        """Files to hash, by device and inode; of the names of one inode the first. Survives :meth:`record_hashes`."""
+
+    def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
+        """Turn waiting files (and their other names) into current versions, durably."""
+
+    def finish_scan(self, now: int, whole: bool) -> None:
+        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans.
+
+        Only a scan that saw the ``whole`` makes orphans: until then what lost a name may have got another one.
+        """
+
+    def commit(self) -> None:
+        """Make what was recorded durable."""
+
+    def rollback(self) -> None:
+        """Forget what was recorded since the last commit."""
+
+    def count(self) -> tuple[int, int]:
+        """Current entries, and bytes of current regular files."""
+
+    def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
+        """Living files whose content is one of the objects, ordered by path."""
+
+    def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
+        """Every entry below (and at) the virtual path, folders before what they hold."""
+
+    def listing(self, prefix: bytes) -> Iterator[ListedFile]:
+        """Current entries below (and at) the virtual path, by folder and name."""
+
+    def path_of_object(self, object_id: int) -> bytes:
+        """One virtual path that has or had this content; empty where none is known."""
+
+
+class ObjectTable(Protocol):
+    """Objects and who holds them."""
+
+    def holder_sets(self) -> dict[int, frozenset[int]]:
+        """Interned sets of disks by id."""
+
+    def facts(self) -> Iterator[ObjectFacts]:
+        """Every object, as the planner sees it."""
+
+    def digests(self, objects: Sequence[int]) -> dict[int, tuple[bytes, int]]:
+        """Digest and size by id."""
+
+    def holders(self, objects: Sequence[int]) -> dict[int, frozenset[int]]:
+        """Disks that hold each of the objects."""
+
+    def held_by(self, disk: int, after: bytes = b"", limit: int = 0) -> list[tuple[int, bytes, int]]:
+        """Id, digest and size of what the disk holds, by digest, behind ``after``; ``limit`` 0: all."""
+
+    def record_copies(self, disk: int, objects: Sequence[int]) -> None:
+        """The disk holds these now. Durable when it returns."""
+
+    def record_removals(self, disk: int, objects: Sequence[int]) -> None:
+        """The disk does not hold these any more, and their files are still to be removed. Durable when it returns."""
+
+    def pending_removals(self, disk: int) -> list[bytes]:
+        """Digests whose files a crash may have left on the disk after :meth:`record_removals`."""
+
+    def removals_done(self, disk: int) -> None:
+        """All pending removals are carried out."""
+
+    def replace_holdings(self, disk: int, found: Iterable[tuple[bytes, int]], now: int) -> tuple[int, int]:
+        """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost."""
+
+    def known_sizes(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Sizes of those digests that are living objects."""
+
+    def strike(self, disk: int, object_id: int) -> None:
+        """The disk's copy of the object is bad or missing; no file is to be removed. Durable when it returns."""
+
+    def identifiers(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """Ids of those digests that the catalogue knows."""
+
+    def by_holders(self) -> list[tuple[int, int, int, int]]:
+        """(holder set id, living objects, their bytes, bytes of those that are at their maxcopies)."""
+
+
+class DiskTable(Protocol):
+    """Enrolled disks."""
+
+    def all(self) -> list[BackupDisk]:
+        """Every enrolled disk, by name."""
+
+    def find(self, name_or_uuid: str) -> BackupDisk | None:
+        """The disk of this name, or of this UUID in any usual spelling."""
+
+    def add(self, disk: BackupDisk) -> BackupDisk:
+        """Enrol (``disk.id`` is ignored); raises UsageError if the name or UUID is taken."""
+
+    def update(self, disk: BackupDisk) -> None:
+        """Store all fields of a known disk; raises UsageError if the name is taken."""
+
+    def delete(self, disk: BackupDisk) -> None:
+        """Forget a disk that holds nothing; raises UsageError if it holds something."""
+
+    def drop(self, disk: int) -> int:
+        """The disk holds nothing any more (it failed); how many objects it held."""
+
+    def used(self, disk: int) -> tuple[int, int]:
+        """How many objects the disk holds, and their footprint in bytes."""
+
+    def verified_at(self, disk: int) -> dict[int, int]:
+        """When each folder (0 to 4095) was last verified whole, unix seconds."""
+
+    def record_verified(self, disk: int, folders: Sequence[int], now: int) -> None:
+        """These folders were verified whole."""
+
+
+class SessionSummary(NamedTuple):
+    """One line of the sessions' history."""
+
+    disk_name: str
+    started: int
+    ended: int | None
+    outcome: str
+    copied_objects: int
+    copied_bytes: int
+    deleted_objects: int
+    deleted_bytes: int
+    sentence: str
+
+
+class SessionTable(Protocol):
+    """History of sessions and scans."""
+
+    def start(self, disk: BackupDisk, now: int) -> int:
+        """A session starts; its id."""
+
+    def finish(self, session: int, summary: SessionSummary) -> None:
+        """It ended; durable."""
+
+    def recent(self, limit: int) -> list[SessionSummary]:
+        """The newest sessions first."""
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a small fact (when the last scan ended)."""
+
+    def recall(self, key: str) -> str | None:
+        """A kept fact."""
+
+
+class Catalogue(Protocol):
+    """The whole memory of the program."""
+
+    @property
+    def sources(self) -> SourceTable:
+        """Sources and folder settings."""
+
+    @property
+    def files(self) -> FileTable:
+        """Versions of files."""
+
+    @property
+    def objects(self) -> ObjectTable:
+        """Objects and holders."""
+
+    @property
+    def disks(self) -> DiskTable:
+        """Enrolled disks."""
+
+    @property
+    def sessions(self) -> SessionTable:
+        """History."""
+
+    def generation(self) -> int:
+        """A number that grows with every recorded change of files, objects or disks."""
+
+    def write_copy(self, path: bytes) -> None:
+        """A consistent copy that opens on a read-only place, with none of our software but SQLite."""

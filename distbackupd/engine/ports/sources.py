@@ -1,0 +1,55 @@
+"""What the use cases need of real folders and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from distbackupd.engine.ports.working import Pulse
+from distbackupd.model.files import Entry, WaitingFile
+
+
+class FolderState(NamedTuple):
+    """A real folder before it is listed. ``device`` tells whether something else is mounted there than before."""
+
+    device: int
+    empty: bool
+
+
+class SourceTree(Protocol):
+    """The real folders and files behind the virtual tree. Paths are real, absolute, bytes."""
+
+    def inspect(self, path: bytes) -> FolderState:
+        """What stands at ``path``; raises SourceTrouble if it is no folder or cannot be reached."""
+
+    def list_folder(
+        self, path: bytes, wanted: Callable[[bytes], int | None], follow: bool
+    ) -> tuple[list[Entry], list[tuple[bytes, str]]]:
+        """The folder's entries by name, and the names that could not be read with the reason.
+
+        ``wanted`` gives the priority of a name, or None to leave it out. Side files (``.meta-inf``) are applied to
+        their files and left out; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where it says "inf".
+        ``follow``: symbolic links are taken for what they point to. Names that could not be read are in none of the
+        entries. Raises SourceTrouble if the folder cannot be listed.
+        """
+
+    def describe_folder(self, path: bytes) -> Entry:
+        """The folder itself as an entry with an empty name; raises SourceTrouble."""
+
+    def is_marked_skipped(self, path: bytes) -> bool:
+        """Whether the folder holds a ``.distbackup.skip`` file."""
+
+    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
+        """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
+
+    def close_file(self, descriptor: int) -> None:
+        """Close what :meth:`open_file` opened."""
+
+    def confirm_unchanged(self, descriptor: int, size: int, mtime_ns: int) -> None:
+        """Raises SourceChanged if the open file is not any more as told."""
+
+    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
+        """The SHA-256 of the file, which did not change while it was read. Thread-safe.
+
+        Raises SourceChanged, SourceTrouble, Interrupted.
+        """

@@ -1,0 +1,94 @@
+"""What the use cases need of a mounted backup disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from distbackupd.engine.ports.working import Pulse
+from distbackupd.model.disks import DiskIdentity, Space
+
+
+class StagedCopy(NamedTuple):
+    """Content that lies complete and hashed on the disk, under a temporary name and not yet durable.
+
+    ``placed``: under its final name already; an interrupted session made it durable and did not come to record it.
+    """
+
+    digest: bytes
+    size: int
+    placed: bool = False
+
+
+class CopyVerdict(NamedTuple):
+    """What a re-reading found. ``problem`` is empty when the copy is good."""
+
+    digest: bytes
+    size: int
+    problem: str
+
+
+class DiskStore(Protocol):
+    """The layout on one mounted backup disk. Every method raises DiskTrouble when the disk fails.
+
+    Durability: after :meth:`commit` returned, the bytes and the folder entries of its copies survive a power cut.
+    ``stage`` and ``check`` may be called from several threads at once.
+    """
+
+    def identity(self) -> DiskIdentity | None:
+        """What the disk says it is; None where it says nothing. Raises DiskNotOurs when what it says is unreadable."""
+
+    def write_identity(self, identity: DiskIdentity) -> None:
+        """Durably make this a backup disk, or rename it; creates what the layout needs."""
+
+    def prepare(self) -> None:
+        """Check that the disk can be written, and make the layout's folders. Raises DiskReadOnly."""
+
+    def space(self) -> Space:
+        """Room as the file system tells it now."""
+
+    def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
+        """Complete copies that an interrupted session left under temporary names; all other leftovers are removed.
+
+        ``sizes`` tells the expected sizes of digests that are wanted; only content that hashes to its name is kept.
+        """
+
+    def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
+        """Copy from ``descriptor`` to a temporary file, hashing on the way.
+
+        Raises SourceChanged when the content does not hash to ``digest``, SourceTrouble when it cannot be read; nothing
+        is left behind then. Raises Interrupted.
+        """
+
+    def commit(self, staged: Sequence[StagedCopy]) -> None:
+        """Make staged copies durable under their final names."""
+
+    def discard(self, staged: Sequence[StagedCopy]) -> None:
+        """Remove staged copies; never fails."""
+
+    def remove(self, digests: Iterable[bytes]) -> None:
+        """Remove objects; one that is not there is no error."""
+
+    def size_of(self, digest: bytes) -> int | None:
+        """Size of the object file, None where there is none."""
+
+    def open_object(self, digest: bytes) -> int:
+        """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
+
+    def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
+        """Read an object again, past the page cache where that can be, and compare."""
+
+    def set_aside(self, digest: bytes) -> None:
+        """Move a bad object out of the way, into ``bad-objects``; one that is not there is no error."""
+
+    def objects(self) -> Iterator[tuple[bytes, int]]:
+        """Digest and size of every object file, by digest."""
+
+    def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
+        """Durably replace the disk's copy of the catalogue, its README and its restore script.
+
+        ``write_copy`` writes a complete copy to the path it is given. A foreign ``distbackup.sqlite`` is kept aside.
+        """
+
+    def flush(self) -> None:
+        """Everything written before survives a power cut when this returns."""

@@ -1,0 +1,74 @@
+"""What a restore needs to write a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Protocol
+
+from distbackupd.engine.ports.working import Pulse
+from distbackupd.model.errors import DistbackupError
+from distbackupd.model.files import RestoreEntry
+
+
+class Placement(Enum):
+    """What became of an entry at the destination."""
+
+    RESTORED = "restored"
+    LEFT_ALONE = "left alone"
+    """It was there already, with the right kind, size and time (or target); its metadata is repaired."""
+    IN_THE_WAY = "in the way"
+    """Something else stands there, and was not to be overwritten (a folder never is)."""
+    NOT_KEPT = "not kept"
+    """The destination cannot hold such an entry: a device node without privilege, a link on FAT."""
+
+
+class TargetTrouble(DistbackupError):
+    """The destination takes nothing any more: full, read-only, gone. What was restored stays."""
+
+    exit_code = 4
+
+
+class EntryRefused(DistbackupError):
+    """One entry cannot be written at the destination, or must not: its path leads outside. The restore goes on."""
+
+    exit_code = 3
+
+
+class BadContent(DistbackupError):
+    """An object is missing, unreadable, or does not hash to its name. Nothing of it was restored."""
+
+    exit_code = 7
+
+
+class RestoreTarget(Protocol):
+    """A folder below which a tree is restored. Nothing outside of it is ever touched, whatever the entries say.
+
+    Every method takes entries with virtual, absolute paths, and raises EntryRefused or TargetTrouble. Folders on the
+    way are made where they are missing. All but ``make_folder`` and ``finish`` are thread-safe.
+    """
+
+    def make_folder(self, entry: RestoreEntry) -> Placement:
+        """Make the folder, or take it as it stands; its metadata comes with :meth:`finish`."""
+
+    def place(self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool) -> Placement:
+        """Restore an entry of any other kind, whole or not at all.
+
+        ``open_content`` gives a descriptor (closed here) of the content, None for what has none. Raises BadContent,
+        Interrupted, and what ``open_content`` raises.
+        """
+
+    def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
+        """Make the entry another name of what was restored at the virtual path ``first``; NOT_KEPT where that fails."""
+
+    def link_content(self, entry: RestoreEntry, open_content: Callable[[], int], overwrite: bool) -> Placement:
+        """Make the entry a name of the object's own file. Raises UsageError across file systems, BadContent."""
+
+    def foresee(self, entry: RestoreEntry, overwrite: bool) -> Placement:
+        """What would become of the entry; RESTORED also if only the disk could tell more. Changes nothing."""
+
+    def exists_below(self, folder: bytes, path: bytes) -> bool:
+        """Whether anything stands at the virtual ``path`` below another real folder."""
+
+    def finish(self) -> Mapping[str, int]:
+        """Give all folders their metadata. What could not be kept, and how often: ``{"owner": 12}``."""
