@@ -2,8 +2,8 @@
 
 One contract suite (``tests/contract``) runs on each port's fake and on the real thing.
 
-``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching it ·
-``catalogue`` the memory · ``target`` where a restore writes.
+``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
+it · ``catalogue`` the memory · ``target`` where a restore writes.
 """
 
 from distbackupd.engine.ports.catalogue import (
