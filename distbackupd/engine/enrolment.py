@@ -15,6 +15,8 @@ from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import printable, say_size
 
 _SMALLEST = 1 << 20
+_EXT4_KEEPS_BLOCKS = 4096
+"""So many blocks, or 2% where that is less, ext4 keeps for itself; no option of tune2fs sets these free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
     advice = []
     if size > space.total:
         advice.append(f"its size, {say_size(size)}, is more than the {say_size(space.total)} that its file system has")
-    if space.reserved and mount.filesystem_type in ("ext4", "ext3", "ext2"):
+    unavoidable = min(space.total // 40, _EXT4_KEEPS_BLOCKS * space.block_size)
+    if space.reserved > unavoidable and mount.filesystem_type in ("ext4", "ext3", "ext2"):
         advice.append(
             f"its {mount.filesystem_type} reserves {say_size(space.reserved)} for root, which a backup disk does not "
             f"need: 'tune2fs -m 0 {mount.device}' sets them free"
