@@ -161,8 +161,8 @@ def _updates(session: CommandSession) -> dict[str, Any]:
     return updates
 
 
-def _updated(session: CommandSession, before: FolderSettings | None, updates: dict[str, Any]) -> FolderSettings:
-    mapping = (before or FolderSettings()).to_mapping()
+def _updated(session: CommandSession, before: FolderSettings, updates: dict[str, Any]) -> FolderSettings:
+    mapping = before.to_mapping()
     after = FolderSettings.from_mapping({**mapping, **updates})
     if session.arguments.append and "rules" in updates:
         kept = list(mapping.get("rules", ()))
