@@ -1,0 +1,55 @@
+# For everyone who works on the code; `make` alone lists what there is.
+
+PYTHON ?= python3
+# Further words for pytest: make test PYTEST="-k hotplug"
+PYTEST ?=
+PIP_CONSTRAINTS ?= --constraint packaging/constraints.txt
+
+BIN := .venv/bin
+MANUAL := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test venv lint format man clean
+
+help: ## list these words
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=14
+
+demo: venv ## show the main job on real files and real block devices (as root; else with folders)
+	@packaging/prepare.sh demo
+	@$(BIN)/python packaging/demo/demo.py
+
+test: venv ## run everything: linters, import contracts, unit, contract and system tests
+	@packaging/prepare.sh test
+	$(BIN)/pytest --durations=10 $(PYTEST)
+
+venv: .venv/complete ## build .venv with dsb and distbackupd in it
+
+# A virtual environment that was moved or half built has no pip that runs; such a one is begun anew.
+# The build tools come first and are pinned too, so nothing is built with whatever is newest that day.
+.venv/complete: pyproject.toml packaging/constraints.txt
+	@packaging/prepare.sh build
+	@echo "Building .venv with dsb and distbackupd in it"
+	@rm -f $@
+	@$(BIN)/pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install -qq $(PIP_CONSTRAINTS) --upgrade hatchling editables setuptools
+	@$(BIN)/pip install -qq $(PIP_CONSTRAINTS) --no-build-isolation --editable '.[development]'
+	@touch $@
+
+lint: venv ## only the linters, the types and the import contracts
+	@packaging/prepare.sh test
+	$(BIN)/pytest tests/test_linters.py
+
+format: venv ## lay the code out as ruff does, and mend what it can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+man: $(MANUAL) ## build the manual pages into build/man (see them: man -l build/man/dsb.1)
+
+build/man/%: packaging/man/%.scd
+	@packaging/prepare.sh manual
+	@mkdir -p build/man
+	scdoc < $< > $@ || { rm -f $@; exit 1; }
+
+clean: ## remove what was built: .venv, build/ and caches
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find distbackupd tests packaging -name __pycache__ -type d -prune -exec rm -rf {} +
