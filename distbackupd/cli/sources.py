@@ -100,10 +100,9 @@ def set_sources(session: CommandSession) -> int:
             say(f"{printable(path)}: {json.dumps(settings.get(path, FolderSettings()).to_mapping())}")
         return 0
     # Everything is checked before anything is stored: bad input never half-applies.
-    changed = [
-        (path, settings.get(path, FolderSettings()), _updated(session, settings.get(path), updates)) for path in paths
-    ]
-    for path, before, after in changed:
+    changed = [_updated(session, settings.get(path, FolderSettings()), updates) for path in paths]
+    for path, after in zip(paths, changed, strict=True):
+        before = settings.get(path, FolderSettings())
         _store(session, path, after)
         differences = _differences(before, after)
         say(f"{printable(path)}: {'' if differences else 'no changes'}".rstrip())

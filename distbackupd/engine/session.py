@@ -14,8 +14,8 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.execution import Execution, Executor
 from distbackupd.engine.ports import DiskStore, SessionSummary, Stop
 from distbackupd.engine.pulse import Meter
-from distbackupd.engine.recognition import recognise, root_on
-from distbackupd.engine.verification import VerificationOptions, verify_share
+from distbackupd.engine.recognition import recognise, refuse_clones, root_on
+from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskTrouble, DistbackupError, Interrupted
@@ -52,11 +52,10 @@ def back_up_volume(bench: Bench, volume: Volume, options: SessionOptions, stop: 
     if not disks:
         return False
     names = ", ".join(disk.name for disk in disks)
-    clones = bench.mounter.attached(volume.filesystem_uuid)
-    if len(clones) > 1:
-        devices = ", ".join(sorted(clone.device for clone in clones))
-        reason = f"{devices} have the same file system UUID, so one is a clone of the other; unplug the clone"
-        bench.reporter.tell(DiskRefused(names, reason))
+    try:
+        refuse_clones(bench, volume.filesystem_uuid)
+    except DiskTrouble as trouble:
+        bench.reporter.tell(DiskRefused(names, str(trouble)))
         return True
     try:
         with bench.mounter.mounted(volume, disks[0].name) as mount:
@@ -99,6 +98,7 @@ def run_session(
     done = Execution()
     outcome, sentence = "failed", ""
     was_clean = disk.clean
+    checks = disk.last_session_at is None or now - disk.last_session_at >= SHARE_PAUSE
     try:
         disk = replace(disk, clean=False, last_session_at=now, last_path=root)
         bench.catalogue.disks.update(disk)
@@ -113,7 +113,7 @@ def run_session(
             objects = say_count(plan.too_large, "object")
             bench.reporter.tell(Remark(f"{disk.name}: its file system holds no file of 4 GiB, {objects} cannot go there"))
         executor.run(plan)
-        checked = verify_share(bench, disk, store, options.share, stop)
+        checked = verify_share(bench, disk, store, options.share, stop) if checks else Verification()
         disk = save_catalogue(bench, disk, store)
         finished = SessionFinished(
             disk=disk.name,
@@ -164,6 +164,9 @@ def usable_capacity(bench: Bench, disk: BackupDisk, store: DiskStore) -> int:
     _, used = bench.catalogue.disks.used(disk.id)
     return min(disk.capacity, used + max(0, store.space().free - CATALOGUE_ROOM))
 
+
+SHARE_PAUSE = 20 * 3600
+"""Seconds: a share is verified once a day, so that a disk that is plugged twice is released at once the second time."""
 
 CATALOGUE_ROOM = 64 << 20
 """Bytes kept free for the catalogue's copy, and for the file system's own tables."""
