@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
@@ -83,11 +84,10 @@ def test_place_new_file_writes_content_and_metadata(place, destination):
 def test_place_path_that_leads_outside_is_refused(target, tmp_path, path, kind):
     (tmp_path / "destination" / "a").mkdir(parents=True)
     before = everything_in(tmp_path)
+    hostile = entry(path, kind, target=b"/etc")
+    write = functools.partial(target.place, open_content=None, pulse=Pulse(), overwrite=True)
     with pytest.raises(EntryRefused, match="outside"):
-        if kind is EntryKind.FOLDER:
-            target.make_folder(folder(path))
-        else:
-            target.place(entry(path, kind, target=b"/etc"), None, Pulse(), overwrite=True)
+        (target.make_folder if kind is EntryKind.FOLDER else write)(hostile)
     assert everything_in(tmp_path) == before
 
 
@@ -106,6 +106,33 @@ def test_place_link_in_the_middle_of_the_path_touches_nothing_behind_it(target, 
     assert (outside / "file").read_bytes() == b"mine"
     assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
     assert os.listdir(outside) == ["file"]
+
+
+def test_place_while_somebody_races_links_in_touches_nothing_outside(target, place, destination, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    over = threading.Event()
+
+    def race():
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                os.rename(destination / "a", destination / "b")
+                os.symlink(outside, destination / "a")
+                os.unlink(destination / "a")
+                os.rename(destination / "b", destination / "a")
+
+    racer = threading.Thread(target=race)
+    racer.start()
+    try:
+        for number in range(300):
+            with FolderTarget(os.fsencode(destination)) as fresh, contextlib.suppress(EntryRefused):
+                fresh.make_folder(folder(b"/a", mode=0o777))
+                fresh.place(entry(b"/a/c/file%d" % number), None, Pulse(), overwrite=True)
+                fresh.finish()
+    finally:
+        over.set()
+        racer.join()
+    assert os.listdir(outside) == []
 
 
 def test_finish_folder_became_a_link_meanwhile_touches_nothing_behind_it(target, destination, tmp_path):
@@ -198,11 +225,17 @@ def test_place_stopped_in_the_middle_leaves_nothing(place, destination):
 
 
 def test_place_leftover_of_a_killed_restore_is_replaced(place, destination, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"), contextlib.ExitStack():
-        patch.setattr(os, "rename", lambda *a, **k: (_ for _ in ()).throw(OSError("killed")))
-        patch.setattr(os, "unlink", lambda *a, **k: None)
-        patch.setattr(FolderTarget, "_in_words", lambda self: contextlib.nullcontext())
-        place(entry(b"/file", content=b"half"), b"half")
+    class Killed(BaseException):
+        pass
+
+    def rename(*words, **more):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", rename)
+        patch.setattr(os, "unlink", lambda *words, **more: None)
+        with pytest.raises(Killed):
+            place(entry(b"/file", content=b"half"), b"half")
     assert len(os.listdir(destination)) == 1
     assert place(entry(b"/file", content=b"whole"), b"whole") is Placement.RESTORED
     assert os.listdir(destination) == ["file"]
@@ -241,7 +274,9 @@ def test_place_name_longer_than_the_file_system_takes_is_refused_alone(place, de
     assert place(entry(b"/" + b"n" * 255, content=b"x"), b"x") is Placement.RESTORED
 
 
-def test_place_path_longer_than_the_kernel_takes_at_once_is_restored(target, place, destination):
+def test_place_path_longer_than_the_kernel_takes_at_once_is_restored(target, place, destination, request):
+    # pytest removes what tests leave, but recursively: this is too deep for it.
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", destination], check=True))
     path = b"".join(b"/%04d" % number for number in range(1500))
     for depth in range(5, len(path) + 1, 5):
         target.make_folder(folder(path[:depth], mode=0o700))
@@ -255,7 +290,6 @@ def test_place_path_longer_than_the_kernel_takes_at_once_is_restored(target, pla
         descriptor = below
     assert (os.listdir(descriptor), os.fstat(descriptor).st_mtime_ns) == (["file"], MOMENT)
     os.close(descriptor)
-    subprocess.run(["rm", "-rf", destination], check=True)  # pytest's own removal is recursive
 
 
 def test_make_folder_keeps_others_out_until_it_is_finished(target, place, destination):
