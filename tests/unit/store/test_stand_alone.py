@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from distbackupd.catalogue import schema
+from distbackupd.store.stand_alone import readme, restore_script
+from tests.hand_made import hand_made
+from tests.trees import assert_same_tree, build_nasty_tree, describe_tree, write_file
+
+PYTHON = shutil.which("python3", path="/usr/bin:/bin") or "/usr/bin/python3"
+
+
+@pytest.fixture
+def backup(tmp_path):
+    with hand_made(tmp_path, "photos-01", "music-01") as backup:
+        yield backup
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Run the script as it lies on the disk of this name."""
+
+    def run_script(disk, *words, code=0, **more):
+        script = tmp_path / disk / "distbackup-restore.py"
+        if not script.exists():
+            script.write_bytes(restore_script())
+        command = [PYTHON, script, *words]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=60, **more)
+        assert done.returncode == code, done
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return run_script
+
+
+@pytest.fixture
+def source(tmp_path):
+    source = tmp_path / "source"
+    for name in ("a/one", "a/two", "b/three"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        write_file(source / name, f"content of {name}".encode())
+    os.chmod(source / "a", 0o2751)
+    os.utime(source / "a", ns=(1, 123_456_789))
+    return source
+
+
+def change(disk, *statements):
+    with sqlite3.connect(disk / "distbackup.sqlite") as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_restore_script_is_python_3_8_and_needs_the_standard_library_only():
+    tree = ast.parse(restore_script(), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert imported <= {
+        *("argparse", "collections", "contextlib", "errno", "fnmatch", "functools", "hashlib", "os", "pathlib"),
+        *("re", "sqlite3", "stat", "struct", "sys", "time"),
+    }
+
+
+def test_restore_script_knows_the_catalogue_it_is_written_for():
+    assert f"0x{schema.APPLICATION_ID:x}".encode() in restore_script()
+
+
+def test_restore_script_nasty_tree_gives_the_same_tree_and_leaves_the_disk_as_it_was(backup, run_script, tmp_path):
+    build_nasty_tree(tmp_path / "source")
+    backup.back_up(tmp_path / "source")
+    backup.put_catalogues()
+    run_script("photos-01", "--help")
+    before = describe_tree(tmp_path / "photos-01")
+    assert "0 were right already" not in run_script("photos-01", tmp_path / "destination")
+    assert_same_tree(tmp_path / "source", tmp_path / "destination")
+    assert run_script("photos-01", tmp_path / "destination").startswith("0 restored")
+    assert_same_tree(tmp_path / "source", tmp_path / "destination")
+    assert describe_tree(tmp_path / "photos-01") == before
+
+
+def test_restore_script_disk_by_disk_names_the_next_and_gives_the_same_tree(backup, run_script, tmp_path):
+    build_nasty_tree(tmp_path / "source", deep=False)
+    backup.back_up(tmp_path / "source", holders=lambda number: (number % 2,))
+    backup.put_catalogues()
+    said = run_script("photos-01", tmp_path / "destination", code=3)
+    assert re.search(r"^    music-01 +holds \d+ of them$", said, re.MULTILINE)
+    run_script("music-01", tmp_path / "destination")
+    assert_same_tree(tmp_path / "source", tmp_path / "destination")
+
+
+def test_restore_script_other_disk_by_option_is_read(backup, run_script, source, tmp_path):
+    backup.back_up(source, holders=lambda number: (1,))
+    backup.put_catalogues()
+    run_script("photos-01", "--disk", tmp_path / "music-01", tmp_path / "destination")
+    assert_same_tree(source, tmp_path / "destination")
+
+
+def test_restore_script_pattern_brings_what_it_means_with_the_folders_above(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    run_script("photos-01", tmp_path / "destination", "*/one")
+    found, wanted = describe_tree(tmp_path / "destination"), describe_tree(source)
+    assert set(found) == {b"", b"a", b"a/one"}
+    assert found[b"a"] == wanted[b"a"]
+    run_script("photos-01", tmp_path / "destination", "/b")
+    assert b"b/three" in describe_tree(tmp_path / "destination")
+
+
+def test_restore_script_list_names_paths_and_disks_and_writes_nothing(backup, run_script, source, tmp_path):
+    write_file(source / "line\nbreak", b"x")
+    backup.back_up(source, holders=lambda number: (0, 1))
+    backup.put_catalogues()
+    said = run_script("photos-01", "--list")
+    assert re.search(r"^- +16  music-01,photos-01    /a/one$", said, re.MULTILINE)
+    assert r"/line\nbreak" in said
+    assert "/b/three" not in run_script("photos-01", "--list", "/a")
+    assert sorted(os.listdir(tmp_path)) == ["catalogue", "music-01", "photos-01", "source"]
+
+
+def test_restore_script_damaged_object_is_not_restored_and_told(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    backup.stores[0].path(backup.stores[0].add(b"content of a/one")).write_bytes(b"content of a/0ne")
+    said = run_script("photos-01", tmp_path / "destination", code=3)
+    assert "/a/one: not restored: its object on this disk is damaged" in said
+    assert os.listdir(tmp_path / "destination/a") == ["two"]
+
+
+def test_restore_script_file_in_the_way_stays_unless_overwritten(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    (tmp_path / "destination/a").mkdir(parents=True)
+    write_file(tmp_path / "destination/a/one", b"mine")
+    (tmp_path / "destination/b").symlink_to(tmp_path / "source")
+    said = run_script("photos-01", tmp_path / "destination", code=3)
+    assert "3 not restored because something else is in place" in said
+    assert (tmp_path / "destination/a/one").read_bytes() == b"mine"
+    assert not (source / "three").exists()
+    (tmp_path / "destination/b").unlink()
+    run_script("photos-01", tmp_path / "destination", "--overwrite")
+    assert (tmp_path / "destination/a/one").read_bytes() == b"content of a/one"
+
+
+def test_restore_script_catalogue_full_of_traps_stays_inside(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    os.symlink(tmp_path, source / "b/out")
+    backup.put_catalogues()
+    (tmp_path / "destination").mkdir()
+    (tmp_path / "destination/b").mkdir()
+    (tmp_path / "destination/b/out").symlink_to(tmp_path)
+    change(
+        tmp_path / "photos-01",
+        "UPDATE file SET name = CAST('../../passwd' AS BLOB) WHERE name = CAST('one' AS BLOB)",
+        "UPDATE file SET name = x'2e2e' WHERE name = CAST('two' AS BLOB)",
+        "UPDATE folder SET path = CAST('/b/out' AS BLOB) WHERE path = CAST('/b' AS BLOB)",
+        "INSERT INTO folder (path) VALUES (CAST('/../../etc' AS BLOB)), (CAST('relative/../..' AS BLOB))",
+        "INSERT INTO file SELECT NULL, f.id, CAST('passwd' AS BLOB), 0, 0, 0, 1, 5, 0, 1, x'', 1, 0, NULL, 1, 0 "
+        "FROM folder AS f WHERE CAST(path AS TEXT) LIKE '%..%'",
+        "INSERT INTO file SELECT NULL, f.id, x'', 1, 0, 0, 1, 5, 0, 1, x'', 1, 0, NULL, 1, 0 "
+        "FROM folder AS f WHERE CAST(path AS TEXT) LIKE '%..%'",
+    )
+    before = set(os.listdir(tmp_path))
+    said = run_script("photos-01", tmp_path / "destination", code=3)
+    assert said.count("could lead outside the destination") >= 4
+    assert "/b/out/three: not restored: something else is in place" in said
+    assert set(os.listdir(tmp_path)) == before
+    assert sorted(describe_tree(tmp_path / "destination")) == [b"", b"a", b"b", b"b/out"]
+
+
+def test_restore_script_without_or_with_a_foreign_catalogue_says_so(run_script, tmp_path):
+    (tmp_path / "photos-01").mkdir()
+    assert "there is no distbackup.sqlite" in run_script("photos-01", tmp_path / "destination", code=2)
+    write_file(tmp_path / "photos-01/distbackup.sqlite", b"no database at all" * 100)
+    assert "damaged" in run_script("photos-01", tmp_path / "destination", code=2)
+    (tmp_path / "photos-01/distbackup.sqlite").unlink()
+    change(tmp_path / "photos-01", "CREATE TABLE file_tree (virtual_path TEXT)")
+    assert "is no catalogue of distbackupd" in run_script("photos-01", tmp_path / "destination", code=2)
+    assert not (tmp_path / "destination").exists()
+
+
+def test_restore_script_wrong_words_say_how_it_is_used(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    assert "usage:" in run_script("photos-01", code=2)
+    assert "usage:" in run_script("photos-01", "a", "b", "c", code=2)
+    assert "lies on the backup disk" in run_script("photos-01", tmp_path / "photos-01/here", code=2)
+    write_file(tmp_path / "file", b"")
+    assert "cannot be used" in run_script("photos-01", tmp_path / "file", code=2)
+
+
+@pytest.mark.needs("root")
+def test_restore_script_as_ordinary_user_restores_and_tells_what_it_cannot_keep(backup, run_script, source, tmp_path):
+    os.chmod(source / "a/two", 0o4755)
+    os.mknod(source / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    backup.back_up(source)
+    backup.put_catalogues()
+    # Others may not pass through the folders above tmp_path.
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o777)
+        shutil.copytree(tmp_path / "photos-01", f"{place}/disk")
+        write_file(f"{place}/disk/distbackup-restore.py", restore_script())
+        subprocess.run(["chmod", "-R", "a+rX", f"{place}/disk"], check=True)
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        script = [PYTHON, f"{place}/disk/distbackup-restore.py", f"{place}/destination"]
+        done = subprocess.run([*nobody, *script], capture_output=True, check=False, timeout=60)
+        restored = describe_tree(Path(place) / "destination")
+    said = done.stdout.decode()
+    assert "the destination could not keep: device node (1), mode (2), owner (" in said, done
+    assert done.returncode == 0
+    assert restored[b"a/two"][1] == 0o755
+    assert b"content of a/one" in restored[b"a/one"]
+
+
+def test_readme_names_the_disk_and_its_query_finds_the_objects(backup, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    text = readme("photos-01", "1234-uuid", "2026-11-22 20:15")
+    assert 'This is "photos-01"' in text
+    assert "1234-uuid" in text
+    assert "2026-11-22 20:15" in text
+    assert all(len(line) < 80 for line in text.splitlines())
+    query = re.search(r'immutable=1\' "\n(.*?)"\n', text, re.DOTALL).group(1)
+    connection = sqlite3.connect(tmp_path / "photos-01/distbackup.sqlite")
+    found = {path: (tmp_path / "photos-01" / name).read_bytes() for name, path in connection.execute(query)}
+    connection.close()
+    assert found == {f"/{name}": f"content of {name}".encode() for name in ("a/one", "a/two", "b/three")}
