@@ -44,8 +44,8 @@ def open_catalogue(folder: Path, read_only: bool = False) -> Iterator[Catalogue]
         CatalogueTrouble: it cannot be used, at any moment while the context lasts; the sentence says what to do.
     """
     path = folder / FILE_NAME
+    database = Database(path, read_only)
     with errors_in_words(path):
-        database = Database(path, read_only)
         try:
             yield Catalogue(database)
         finally:

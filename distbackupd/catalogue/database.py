@@ -7,6 +7,7 @@ deferred one that reads and then writes fails at once when another process write
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ class Database:
         """
         self.path = path
         self.read_only = read_only
-        with errors_in_words(path):
+        with errors_in_words(path), place_in_words(path):
             self.peewee = _open(path, read_only)
             self.connection: sqlite3.Connection = self.peewee.connection()
             _check_version(self.connection, path, read_only)
@@ -91,15 +92,28 @@ class Database:
         self.connection.execute("UPDATE fact SET value = value + 1 WHERE key = 'generation'")
 
     def write_copy(self, path: bytes) -> None:
-        """Write a consistent copy of the committed state to ``path``, which opens on a read-only place."""
+        """Write a consistent copy of the committed state to ``path``, which opens on a read-only place.
+
+        Raises:
+            OSError: the place of the copy does not take it.
+        """
         self.commit()
-        target = sqlite3.connect(os.fsdecode(path))
         try:
-            self.connection.backup(target, pages=_COMMIT_PAGES)
-            # A file in WAL mode cannot be opened where its -wal cannot be made: on a write-protected disk.
-            target.execute("PRAGMA journal_mode=DELETE")
-        finally:
-            target.close()
+            with contextlib.closing(sqlite3.connect(os.fsdecode(path))) as target:
+                self.connection.backup(target, pages=_COMMIT_PAGES)
+                # A file in WAL mode cannot be opened where its -wal cannot be made: on a write-protected disk.
+                target.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            code = _code_of_target(error.sqlite_errorname or "")
+            if code is None:
+                raise
+            raise OSError(code, os.strerror(code), path) from error
+
+
+def _code_of_target(name: str) -> int | None:
+    """What SQLite's error means when it is the place of a copy that failed; None where it may be the catalogue."""
+    codes = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_READONLY": errno.EROFS, "SQLITE_CANTOPEN": errno.EIO}
+    return errno.EIO if name.startswith("SQLITE_IOERR") else codes.get(name)
 
 
 def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
@@ -170,19 +184,24 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextlib.contextmanager
 def errors_in_words(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say of the catalogue at ``path`` into one sentence."""
+    """Turn what SQLite says of the catalogue at ``path`` into one sentence."""
     try:
         yield
     except (sqlite3.Error, peewee.PeeweeException) as error:
         raise _in_words(str(error), path) from error
+
+
+@contextlib.contextmanager
+def place_in_words(path: Path) -> Iterator[None]:
+    """Turn what the system says of the folder and the files of the catalogue at ``path`` into one sentence."""
+    try:
+        yield
     except PermissionError as error:
         raise CatalogueTrouble(f"the catalogue's folder {_said(path.parent)} may not be used: {error.strerror}") from error
     except (NotADirectoryError, FileExistsError) as error:
         raise CatalogueTrouble(f"{_said(path.parent)} is no folder, so no catalogue can lie there") from error
     except OSError as error:
-        if error.filename is None or os.fsencode(error.filename).startswith(os.fsencode(path.parent)):
-            raise CatalogueTrouble(f"the catalogue {_said(path)} cannot be used: {error.strerror}") from error
-        raise
+        raise CatalogueTrouble(f"the catalogue {_said(path)} cannot be used: {error.strerror}") from error
 
 
 def _in_words(message: str, path: Path) -> CatalogueTrouble | EngineBusy:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from distbackupd.catalogue.database import FILE_NAME, place_in_words
 from distbackupd.model.errors import EngineBusy
 
 LOCK_NAME = "engine.lock"
@@ -22,8 +23,10 @@ def engine_lock(folder: Path, activity: str) -> Iterator[None]:
 
     Raises:
         EngineBusy: another process holds it; the sentence names it.
+        CatalogueTrouble: the lock cannot be made there.
     """
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with place_in_words(folder / FILE_NAME):
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
