@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from distbackupd.cli.output import say, say_json, say_json_list
 from distbackupd.cli.reports import print_overview
@@ -13,7 +14,8 @@ from distbackupd.engine.recognition import locate, recognise
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import plan_session, run_session, save_catalogue, usable_capacity
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
-from distbackupd.model.errors import UsageError
+from distbackupd.model.errors import DiskReadOnly, UsageError
+from distbackupd.model.events import MayUnplug
 from distbackupd.model.plans import Copy, Plan, Policy, Step
 from distbackupd.model.text import parse_size, printable, say_count, say_size
 from distbackupd.wiring import session_options
@@ -44,6 +46,8 @@ def backup(session: CommandSession) -> int:
         if not session.json:
             print_overview(session, title="Pre-backup state:")
         done = run_session(session.bench, disk, root, mount, session_options(session.settings, policy), session.stop)
+    if mount.ours:
+        session.bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
     if session.json:
         say_json({key: getattr(done, key) for key in done.__slots__})
     else:
@@ -121,14 +125,22 @@ def verify(session: CommandSession) -> int:
     if len(start) > 64 or any(digit not in "0123456789abcdefABCDEF" for digit in start):
         raise UsageError(f"'{start}' does not begin a hash; hexadecimal digits are meant")
     options = VerificationOptions(start=start, strike=strike, delete=arguments.delete)
-    with session.disk_here(arguments.disk, read_only=not strike) as (disk, root, mount):
+    with (
+        _errors_file(arguments.errors) as errors,
+        session.disk_here(arguments.disk, read_only=not strike) as (disk, root, mount),
+    ):
         store = session.bench.open_store(root, mount)
         recognise(store, disk, root, rename=False)
+        if strike and mount.read_only:
+            raise DiskReadOnly(
+                f"{disk.name} is mounted read-only at {printable(mount.root)}, so bad copies could not be moved away; "
+                f"nothing was read: mount it for writing, or say 'dsb verify --check {disk.name}' to only report them"
+            )
         done = verify_share(session.bench, disk, store, options, session.stop)
         if strike and done.bad:
             save_catalogue(session.bench, replace(disk, catalogue_generation=-1), store)
-    if arguments.errors:
-        _write_errors(arguments.errors, disk.name, done)
+        if errors is not None:
+            _write_errors(errors, disk.name, done)
     if session.json:
         say_json(
             {
@@ -150,14 +162,19 @@ def verify(session: CommandSession) -> int:
     return 7 if done.bad else 0
 
 
-def _write_errors(target: str, disk: str, done: Verification) -> None:
-    """Tab-separated, a line a bad copy, as distbackup writes them; ``@3`` is a file descriptor."""
+def _errors_file(target: str | None) -> AbstractContextManager[TextIO | None]:
+    """Opened before a disk is read for hours; ``@3`` is a file descriptor. Raises UsageError."""
+    if target is None:
+        return nullcontext()
     try:
-        with open(int(target[1:]) if target.startswith("@") else target, "w", encoding="utf-8") as file:
-            for verdict, path in done.bad:
-                name = verdict.digest.hex()
-                file.write(
-                    f"{disk}\tdistbackup-objects/{name[:3]}/{name}\t{verdict.size}\t{printable(path)}\t{verdict.problem}\n"
-                )
+        return open(int(target[1:]) if target.startswith("@") else target, "w", encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UsageError(f"the list of bad files cannot be written to '{target}': {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "'@' stands before the number of a file descriptor"
+        raise UsageError(f"the list of bad files cannot be written to '{printable(target)}': {reason}") from error
+
+
+def _write_errors(file: TextIO, disk: str, done: Verification) -> None:
+    """Tab-separated, a line a bad copy, as distbackup writes them."""
+    for verdict, path in done.bad:
+        name = verdict.digest.hex()
+        file.write(f"{disk}\tdistbackup-objects/{name[:3]}/{name}\t{verdict.size}\t{printable(path)}\t{verdict.problem}\n")

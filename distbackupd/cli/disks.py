@@ -8,7 +8,7 @@ from dataclasses import replace
 from distbackupd.cli.output import say, say_json, say_table
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.enrolment import enrol, move, refresh, rename
-from distbackupd.engine.recognition import locate
+from distbackupd.engine.recognition import locate, recognise
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import parse_size, printable, say_count, say_size
@@ -129,10 +129,12 @@ def refresh_disk(session: CommandSession) -> int:
     """``dsb disk refresh NAME``"""
     with session.disk_here(session.arguments.disk) as (disk, root, mount):
         store = session.bench.open_store(root, mount)
+        recognise(store, disk, root, rename=False)
         if session.simulate:
             found = sum(1 for _ in store.objects())
             say(f"Would believe the {say_count(found, 'object')} that lie on {disk.name}")
             return 0
+        store.prepare()
         gained, lost = refresh(session.bench, disk, store)
     say(f"{disk.name}: {say_count(gained, 'object')} more and {lost:,} fewer than the catalogue said; it is right now")
     return 0

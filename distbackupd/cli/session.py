@@ -18,9 +18,10 @@ from distbackupd.cli.progress import make_reporter
 from distbackupd.config.places import catalogue_folder
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.recognition import find_disk, find_disk_at, locate, root_on
+from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on
 from distbackupd.model.disks import BackupDisk, Mount
 from distbackupd.model.errors import DiskTrouble
+from distbackupd.model.text import printable
 from distbackupd.wiring import bench_on, engine_lock, open_catalogue, publish_disks, system_mounter
 
 
@@ -63,13 +64,14 @@ class CommandSession:
             return
         disk = find_disk(self.bench, name)
         place = locate(self.bench, disk)
+        refuse_clones(self.bench, disk.filesystem_uuid)
         if place is not None:
             yield disk, *place
             return
         volumes = self.bench.mounter.attached(disk.filesystem_uuid) if disk.filesystem_uuid else []
         if not volumes:
             raise DiskTrouble(
-                f"'{disk.name}' is not here: plug it in, or mount it where it was ({os.fsdecode(disk.last_path)})"
+                f"'{disk.name}' is not here: plug it in, or mount it where it was ({printable(disk.last_path)})"
             )
         if os.geteuid() != 0:
             raise DiskTrouble(

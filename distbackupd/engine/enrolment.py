@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore
+from distbackupd.engine.recognition import refuse_clones
 from distbackupd.engine.session import save_catalogue
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, default_capacity
 from distbackupd.model.errors import DiskTrouble, UsageError
@@ -41,11 +42,10 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
     identity = store.identity()
     if identity is not None and (known := bench.catalogue.disks.find(identity.uuid)):
         raise UsageError(f"the disk at {printable(path)} is known already, as '{known.name}'")
-    if mount.filesystem_uuid and len(bench.mounter.attached(mount.filesystem_uuid)) > 1:
-        raise DiskTrouble(
-            f"two plugged-in disks have the file system UUID {mount.filesystem_uuid}: one is a clone of the other; "
-            "nothing was changed: unplug it, or give it a UUID of its own (tune2fs -U random, xfs_admin -U generate)"
-        )
+    relative_path = os.path.relpath(path, mount.root) if path != mount.root else b""
+    if identity is None:
+        _refuse_known_place(bench, mount, relative_path, path)
+    refuse_clones(bench, mount.filesystem_uuid)
     if mount.read_only:
         raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
     space = bench.open_store(path if os.path.exists(path) else mount.root, mount).space()
@@ -57,7 +57,7 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
         uuid=identity.uuid if identity else str(uuid.uuid4()),
         name=name,
         capacity=size,
-        relative_path=os.path.relpath(path, mount.root) if path != mount.root else b"",
+        relative_path=relative_path,
         filesystem_uuid=mount.filesystem_uuid,
         filesystem_type=mount.filesystem_type,
         last_path=path,
@@ -74,13 +74,14 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
         )
     if simulate:
         return Enrolment(disk, mount, 0, advice)
-    os.makedirs(path, exist_ok=True)
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{printable(path)} cannot be made into a folder: {error.strerror}; nothing was changed") from error
     store.prepare()
     store.write_identity(DiskIdentity(disk.uuid, name))
     disk = bench.catalogue.disks.add(disk)
-    adopted = refresh(bench, disk, store)[0] if identity is not None else 0
-    if identity is None:
-        disk = save_catalogue(bench, disk, store)
+    adopted, _ = refresh(bench, disk, store)
     return Enrolment(disk, mount, adopted, advice)
 
 
@@ -88,9 +89,10 @@ def rename(bench: Bench, disk: BackupDisk, name: str, store: DiskStore | None) -
     """Give the disk another name, also on itself if it is here (else when it is plugged next)."""
     _check_name(bench, name)
     renamed = replace(disk, name=name)
-    bench.catalogue.disks.update(renamed)
+    # The disk first: if it cannot be written, nothing is changed at all.
     if store is not None:
         store.write_identity(DiskIdentity(disk.uuid, name))
+    bench.catalogue.disks.update(renamed)
     return renamed
 
 
@@ -121,6 +123,17 @@ def move(bench: Bench, disk: BackupDisk, path: bytes) -> BackupDisk:
     )
     bench.catalogue.disks.update(moved)
     return moved
+
+
+def _refuse_known_place(bench: Bench, mount: Mount, relative_path: bytes, path: bytes) -> None:
+    """A known disk that lost its JSON file must not be counted twice: each of its copies would seem to be two."""
+    for disk in bench.catalogue.disks.all():
+        if mount.filesystem_uuid and (mount.filesystem_uuid, relative_path) == (disk.filesystem_uuid, disk.relative_path):
+            raise UsageError(
+                f"{printable(path)} is the place of '{disk.name}', whose distbackup-disk.json is missing; nothing was "
+                f'changed: to use it as before, write {{"uuid": "{disk.uuid}", "name": "{disk.name}"}} into that file; '
+                f"if the disk was emptied, say 'dsb disk drop {disk.name}' and 'dsb disk del {disk.name}' first"
+            )
 
 
 def _check_name(bench: Bench, name: str) -> None:

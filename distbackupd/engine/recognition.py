@@ -37,13 +37,24 @@ def find_disk(bench: Bench, name: str) -> BackupDisk:
     disk = bench.catalogue.disks.find(name)
     if disk is None:
         names = [known.name for known in bench.catalogue.disks.all()]
-        there_are = f"known are {join_words(names)}" if names else "none is known yet: 'dsb disk add' makes one known"
+        there_are = f"there is {join_words(names)}" if names else "none is known yet: 'dsb disk add' makes one known"
         raise UsageError(f"there is no disk '{printable(name)}'; {there_are}")
     return disk
 
 
+def refuse_clones(bench: Bench, filesystem_uuid: str | None) -> None:
+    """Raises DiskTrouble if several plugged-in file systems have this UUID: nobody can tell which is the right one."""
+    volumes = bench.mounter.attached(filesystem_uuid) if filesystem_uuid else []
+    if len(volumes) > 1:
+        devices = join_words(sorted(volume.device for volume in volumes))
+        raise DiskTrouble(
+            f"{devices} have the same file system UUID, so one is a clone of the other; nothing was touched: "
+            "unplug the clone, or give it a UUID of its own (tune2fs -U random, xfs_admin -U generate)"
+        )
+
+
 def find_disk_at(bench: Bench, path: bytes) -> tuple[BackupDisk, Mount]:
-    """The enrolled disk whose layout lies at a path. Raises UsageError, DiskNotOurs."""
+    """The enrolled disk whose layout lies at a path. Raises UsageError, DiskNotOurs, DiskTrouble where it has a clone."""
     mount = bench.mounter.mount_of(path)
     identity = bench.open_store(path, mount).identity()
     if identity is None:
@@ -51,9 +62,15 @@ def find_disk_at(bench: Bench, path: bytes) -> tuple[BackupDisk, Mount]:
     disk = bench.catalogue.disks.find(identity.uuid)
     if disk is None:
         raise DiskNotOurs(
-            f"the disk at {printable(path)} ('{printable(identity.name)}') belongs to another catalogue; "
-            "nothing on it was touched"
+            f"the disk at {printable(path)} ('{printable(identity.name)}') belongs to another catalogue; nothing on it was "
+            "touched: 'dsb disk add NAME PATH' would take it over into this one"
         )
+    if disk.filesystem_uuid and mount.filesystem_uuid and mount.filesystem_uuid != disk.filesystem_uuid:
+        raise DiskNotOurs(
+            f"what lies at {printable(path)} is a copy of '{disk.name}' on another file system; nothing on it was touched: "
+            f"if it replaces the old disk, say 'dsb disk set {disk.name} --path {printable(path)}'"
+        )
+    refuse_clones(bench, mount.filesystem_uuid)
     return disk, mount
 
 
@@ -68,8 +85,13 @@ def locate(bench: Bench, disk: BackupDisk) -> tuple[bytes, Mount] | None:
         if mount.filesystem_uuid and disk.filesystem_uuid and mount.filesystem_uuid != disk.filesystem_uuid:
             continue
         root = root_on(disk, mount)
-        if _is_at(bench, disk, root, mount):
-            found.setdefault(mount.device, (root, mount))
+        if not _is_at(bench, disk, root, mount):
+            continue
+        if mount.filesystem_uuid is None:
+            mount = bench.mounter.mount_of(root)  # noqa: PLW2901 - the same one, with its UUID asked from the device
+            if mount.filesystem_uuid and disk.filesystem_uuid and mount.filesystem_uuid != disk.filesystem_uuid:
+                continue
+        found.setdefault(mount.device, (root, mount))
     if not found and disk.last_path:
         try:
             mount = bench.mounter.mount_of(disk.last_path)

@@ -30,7 +30,7 @@ from distbackupd.model.events import (
     StillMounted,
 )
 from distbackupd.model.plans import DiskFacts, Plan, Policy
-from distbackupd.model.text import printable, say_count
+from distbackupd.model.text import printable, say_count, say_size
 from distbackupd.planning.cycle import plan_cycle
 
 
@@ -109,6 +109,14 @@ def run_session(
         tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
         executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not was_clean)
         done = executor.done
+        if plan.unplaced_objects and capacity < disk.capacity:
+            lacking = say_size(disk.capacity - capacity)
+            bench.reporter.tell(
+                Remark(
+                    f"{disk.name}: its file system has {lacking} less room for copies than its size says: remove what else "
+                    f"lies on it, or lower its size with 'dsb disk set {disk.name} --size'"
+                )
+            )
         if plan.too_large:
             objects = say_count(plan.too_large, "object")
             bench.reporter.tell(Remark(f"{disk.name}: its file system holds no file of 4 GiB, {objects} cannot go there"))
@@ -192,8 +200,9 @@ def clear_up(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop) -> No
     objects = bench.catalogue.objects
     pending = objects.pending_removals(disk.id)
     if pending:
-        held = {digest for _, digest, _ in objects.held_by(disk.id)}
-        store.remove(digest for digest in pending if digest not in held)
+        known = objects.identifiers(pending)
+        holders = objects.holders(list(known.values()))
+        store.remove(digest for digest in pending if digest not in known or disk.id not in holders[known[digest]])
         objects.removals_done(disk.id)
     kept = store.leftovers(objects.known_sizes, Meter(stop))
     if kept:

@@ -121,7 +121,8 @@ class SessionFinished(Event):
             done.append(f"deleted {say_count(self.deleted_objects, 'object')} ({say_size(self.deleted_bytes)})")
         if self.verified_objects:
             done.append(f"checked {say_count(self.verified_objects, 'object')}")
-        text = f"{self.disk}: {', '.join(done) or 'nothing to do'} in {say_duration(self.seconds)}"
+        nothing = "nothing copied" if self.unplaced_objects else "nothing to do"
+        text = f"{self.disk}: {', '.join(done) or nothing} in {say_duration(self.seconds)}"
         if self.skipped:
             text += f"; {say_count(self.skipped, 'file')} skipped, to be tried again"
         if self.unplaced_objects:
@@ -232,7 +233,7 @@ class DiskRefused(Event):
 
     @property
     def sentence(self) -> str:
-        return f"{self.disk}: not touched: {self.reason}"
+        return f"{self.disk}: {self.reason}"
 
     @property
     def fields(self) -> dict[str, str]:
