@@ -34,12 +34,19 @@ def restore_files(session: CommandSession) -> int:
         recognise(store, disk, root, rename=False)
         with open_target(destination) as target:
             report = restore(session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop)
+    met = report.restored + report.left_alone + report.failed_files + report.missing_files + report.in_the_way
+    if options.pattern is not None and not met and not options.existing:
+        raise UsageError(f"nothing in the catalogue matches '{printable(options.pattern)}'; 'dsb ls' lists what there is")
     names = {known.id: known.name for known in session.bench.catalogue.disks.all()}
     if session.json:
         say_json(_described(report, names))
     else:
         _say_report(session, report, names)
-    return 0 if report.complete or (report.missing_files and not (report.failed_files or report.in_the_way)) else 3
+        if report.bad_digests:
+            say(f"'dsb verify {disk.name}' strikes bad copies from the catalogue, and 'dsb backup' makes new ones.")
+    if report.bad_digests:
+        return 7
+    return 3 if report.failed_files or report.in_the_way else 0
 
 
 def _say_report(session: CommandSession, report: RestoreReport, names: dict[int, str]) -> None:

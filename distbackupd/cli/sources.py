@@ -43,7 +43,8 @@ def map_source(session: CommandSession) -> int:
     virtual = canonical_virtual_path(session.arguments.vpath)
     real = os.path.abspath(os.fsencode(os.path.expanduser(session.arguments.path)))
     if not os.path.isdir(real):
-        raise UsageError(f"{printable(real)} is no folder, so it cannot be a source")
+        why = "is no folder" if os.path.lexists(real) else "is not there"
+        raise UsageError(f"{printable(real)} {why}, so it cannot be a source; nothing was mapped")
     if not session.simulate:
         session.bench.catalogue.sources.map(Source(virtual, real))
     say(f"{'Would set' if session.simulate else 'Set'} {printable(virtual)} -> {printable(real)}")
@@ -59,7 +60,8 @@ def unmap_source(session: CommandSession) -> int:
     if not session.simulate:
         session.bench.catalogue.sources.unmap(virtual)
     say(
-        f"{'Would delete' if session.simulate else 'Deleted'} path {printable(virtual)}; its files are kept until 'dsb update'"
+        f"{'Would delete' if session.simulate else 'Deleted'} path {printable(virtual)}; "
+        "its files are kept until 'dsb update'"
     )
     return 0
 
@@ -67,9 +69,11 @@ def unmap_source(session: CommandSession) -> int:
 def lock_sources(session: CommandSession) -> int:
     """``dsb source lock [VPATH ...]``"""
     if not session.arguments.vpath:
-        for path, settings in session.bench.catalogue.sources.settings().items():
-            if settings.lock:
-                say(printable(path))
+        locked = [path for path, settings in session.bench.catalogue.sources.settings().items() if settings.lock]
+        if session.json:
+            say_json(locked)
+        for path in () if session.json else locked:
+            say(printable(path))
         return 0
     return _set_lock(session, True)
 
@@ -95,6 +99,9 @@ def set_sources(session: CommandSession) -> int:
     updates = _updates(session)
     settings = session.bench.catalogue.sources.settings()
     paths = [canonical_virtual_path(path) for path in session.arguments.vpath]
+    if not updates and session.json:
+        say_json({os.fsdecode(path): settings.get(path, FolderSettings()).to_mapping() for path in paths})
+        return 0
     if not updates:
         for path in paths:
             say(f"{printable(path)}: {json.dumps(settings.get(path, FolderSettings()).to_mapping())}")
