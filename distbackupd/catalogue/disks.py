@@ -96,6 +96,11 @@ class DiskTable:
         count, _, footprint = self._objects.used(disk, OBJECT_OVERHEAD)
         return count, footprint
 
+    def held(self, disk: int) -> tuple[int, int]:
+        """How many objects the disk holds, and their bytes."""
+        count, size, _ = self._objects.used(disk, OBJECT_OVERHEAD)
+        return count, size
+
     def verified_at(self, disk: int) -> dict[int, int]:
         """When each folder (0 to 4095) was last verified whole, unix seconds."""
         return dict(self._database.execute("SELECT folder, verified_at FROM verified_folder WHERE disk = ?", (disk,)))

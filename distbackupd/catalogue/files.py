@@ -116,10 +116,9 @@ class FileTable:
             spared, more = _below("path", kept)
             condition += f" AND NOT ({spared})"
             parameters += more
-        folders = f"SELECT id FROM folder WHERE {condition}"
-        rows = self._database.execute(f"SELECT id FROM file WHERE gone = 0 AND folder IN ({folders})", parameters).fetchall()
-        self._close([row[0] for row in rows], now)
-        return len(rows)
+        lost = f"gone = 0 AND folder IN (SELECT id FROM folder WHERE {condition})"
+        self._database.execute(f"{_TOUCH} {lost} AND object IS NOT NULL", parameters)
+        return self._database.execute(f"UPDATE file SET gone = ? WHERE {lost}", (now, *parameters)).rowcount
 
     def start_scan(self) -> None:
         """Empty the queue of files that wait to be hashed."""

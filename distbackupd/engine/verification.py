@@ -17,6 +17,7 @@ from distbackupd.model.errors import Interrupted
 from distbackupd.model.events import BadCopyFound
 
 FOLDERS = 4096
+_BATCH_OBJECTS = 4096
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
 
@@ -53,32 +54,35 @@ def verify_share(bench: Bench, disk: BackupDisk, store: DiskStore, options: Veri
     done = Verification()
     if options.share <= 0 or (options.seconds is not None and options.seconds <= 0):
         return done
-    verified_at = bench.catalogue.disks.verified_at(disk.id)
-    by_folder: dict[int, list[Held]] = {}
-    total = 0
+    count, total = bench.catalogue.disks.held(disk.id)
     start = bytes.fromhex(options.start.ljust(64, "0")) if options.start else b""
-    for held in bench.catalogue.objects.held_by(disk.id):
-        if held[1] >= start:
-            by_folder.setdefault(int.from_bytes(held[1][:2], "big") >> 4, []).append(held)
-            total += held[2]
-    order = sorted(by_folder, key=lambda folder: (verified_at.get(folder, 0) if not start else 0, folder))
     budget = total * options.share
     deadline = None if options.seconds is None else bench.clock.monotonic() + options.seconds
     meter = Meter(stop)
-    bench.reporter.begin("verifying", sum(map(len, by_folder.values())), total if options.share >= 1 else round(budget))
+    bench.reporter.begin("verifying", count if options.share >= 1 else 0, round(budget))
     try:
         batch: list[int] = []
-        for folder in order:
+        held: list[Held] = []
+        for folder in _order(bench, disk, start):
             if done.read_bytes >= budget or (deadline is not None and bench.clock.monotonic() >= deadline):
                 break
             batch.append(folder)
-            if sum(len(by_folder[waiting]) for waiting in batch) >= 4 * _TASK_OBJECTS:
-                _verify_folders(bench, disk, store, options, batch, by_folder, meter, done)
-                batch = []
-        _verify_folders(bench, disk, store, options, batch, by_folder, meter, done)
+            held.extend(item for item in bench.catalogue.objects.held_in_folder(disk.id, folder) if item[1] >= start)
+            if len(held) >= _BATCH_OBJECTS:
+                _verify_folders(bench, disk, store, options, batch, held, meter, done)
+                batch, held = [], []
+        _verify_folders(bench, disk, store, options, batch, held, meter, done)
     finally:
         bench.reporter.end()
     return done
+
+
+def _order(bench: Bench, disk: BackupDisk, start: bytes) -> list[int]:
+    """Folders to verify: those of longest ago first; with a start, from there in order."""
+    if start:
+        return list(range(int.from_bytes(start[:2], "big") >> 4, FOLDERS))
+    verified_at = bench.catalogue.disks.verified_at(disk.id)
+    return sorted(range(FOLDERS), key=lambda folder: (verified_at.get(folder, 0), folder))
 
 
 def _verify_folders(
@@ -87,11 +91,10 @@ def _verify_folders(
     store: DiskStore,
     options: VerificationOptions,
     folders: Sequence[int],
-    by_folder: dict[int, list[Held]],
+    held: Sequence[Held],
     meter: Meter,
     done: Verification,
 ) -> None:
-    held = [item for folder in folders for item in by_folder[folder]]
     identifiers = {digest: identifier for identifier, digest, _ in held}
 
     def check(items: Sequence[Held]) -> list[CopyVerdict]:

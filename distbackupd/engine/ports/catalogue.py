@@ -125,8 +125,8 @@ class ObjectTable(Protocol):
     def holders(self, objects: Sequence[int]) -> dict[int, frozenset[int]]:
         """Disks that hold each of the objects."""
 
-    def held_by(self, disk: int, after: bytes = b"", limit: int = 0) -> list[tuple[int, bytes, int]]:
-        """Id, digest and size of what the disk holds, by digest, behind ``after``; ``limit`` 0: all."""
+    def held_in_folder(self, disk: int, folder: int) -> list[tuple[int, bytes, int]]:
+        """Id, digest and size of what the disk holds in one folder (0 to 4095), by digest."""
 
     def record_copies(self, disk: int, objects: Sequence[int]) -> None:
         """The disk holds these now. Durable when it returns."""
@@ -179,6 +179,9 @@ class DiskTable(Protocol):
 
     def used(self, disk: int) -> tuple[int, int]:
         """How many objects the disk holds, and their footprint in bytes."""
+
+    def held(self, disk: int) -> tuple[int, int]:
+        """How many objects the disk holds, and their bytes."""
 
     def verified_at(self, disk: int) -> dict[int, int]:
         """When each folder (0 to 4095) was last verified whole, unix seconds."""
