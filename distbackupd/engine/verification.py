@@ -17,7 +17,7 @@ from distbackupd.model.errors import Interrupted
 from distbackupd.model.events import BadCopyFound
 
 FOLDERS = 4096
-_BATCH_OBJECTS = 4096
+_BATCH_OBJECTS = 20_000
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
 
@@ -95,17 +95,18 @@ def _verify_folders(
     meter: Meter,
     done: Verification,
 ) -> None:
-    identifiers = {digest: identifier for identifier, digest, _ in held}
+    by_digest = {item[1]: item for item in held}
+    ordered = [by_digest[digest] for digest in store.reading_order(by_digest)]
 
     def check(items: Sequence[Held]) -> list[CopyVerdict]:
         return [store.check(digest, size, meter) for _, digest, size in items if not meter.is_set()]
 
     checked = 0
-    for verdicts in work_in_threads(_handfuls(held), check, meter, bench.reporter):
+    for verdicts in work_in_threads(_handfuls(ordered), check, meter, bench.reporter):
         for verdict in verdicts:
             checked += 1
             if verdict.problem:
-                _handle_bad(bench, disk, store, options, identifiers[verdict.digest], verdict, done)
+                _handle_bad(bench, disk, store, options, by_digest[verdict.digest][0], verdict, done)
         done.objects += len(verdicts)
         done.read_bytes += sum(verdict.size for verdict in verdicts)
         bench.reporter.advance(len(verdicts), meter.drain())

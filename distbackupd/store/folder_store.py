@@ -173,6 +173,17 @@ class FolderStore:
             os.close(descriptor)
         return CopyVerdict(digest, size, "" if actual == digest else "its content does not match its name")
 
+    def reading_order(self, digests: Iterable[bytes]) -> list[bytes]:
+        """The digests by inode: files that were written one after another lie one after another on the disk."""
+        inodes = {}
+        with in_words(self.root):
+            for digest in digests:
+                try:
+                    inodes[digest] = os.lstat(self._path(digest)).st_ino
+                except FileNotFoundError:
+                    inodes[digest] = 0
+        return sorted(inodes, key=lambda digest: inodes[digest])
+
     def set_aside(self, digest: bytes) -> None:
         """Move a bad object out of the way, into ``bad-objects``; one that is not there is no error."""
         with in_words(self.root):

@@ -78,6 +78,9 @@ class DiskStore(Protocol):
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
         """Read an object again, past the page cache where that can be, and compare."""
 
+    def reading_order(self, digests: Iterable[bytes]) -> list[bytes]:
+        """The digests in the order in which the disk reads them fastest; what is missing comes first."""
+
     def set_aside(self, digest: bytes) -> None:
         """Move a bad object out of the way, into ``bad-objects``; one that is not there is no error."""
 
