@@ -306,7 +306,7 @@ def count_files(tree: Path) -> int:
 
 def image_size(share: int) -> int:
     """Bytes of an ext4 image that has ``share`` bytes to give, beside its tables, its journal and the catalogue's room."""
-    return (share + CATALOGUE_ROOM + 40_000_000) * 107 // 100
+    return (share + CATALOGUE_ROOM + 40_000_000) * 107 // 100 // 4096 * 4096
 
 
 class Daemon:
