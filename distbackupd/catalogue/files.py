@@ -135,15 +135,16 @@ class FileTable:
     def waiting(self) -> Iterator[WaitingFile]:
         """Files to hash, by device and inode; of the names of one inode the first."""
         rows = self._database.execute(
-            "SELECT ticket, path, name, size, mtime_ns, device, inode FROM waiting JOIN folder ON folder.id = folder "
+            "SELECT ticket, path, name, size, mtime_ns, device, inode, flags FROM waiting JOIN folder ON folder.id = folder "
             "ORDER BY device, inode, ticket"
         )
         last = None
-        for ticket, folder, name, size, mtime_ns, device, inode in rows:
+        for ticket, folder, name, size, mtime_ns, device, inode, flags in rows:
             identity = (device, inode, size, mtime_ns)
             if inode and identity == last:
                 continue
-            last = identity
+            # Only of these are other names recorded too; sources that overlap show one name of a file twice.
+            last = identity if flags & EntryFlag.LINKED else None
             yield WaitingFile(ticket, _join(folder, name), size, mtime_ns, device, inode)
 
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
