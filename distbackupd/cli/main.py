@@ -51,7 +51,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. Errors are one sentence on standard error."""
     parser = build_parser()
-    argcomplete.autocomplete(parser)
+    argcomplete.autocomplete(parser, always_complete_options=False)  # options only behind a dash, as bash does
     parsed = parser.parse_args(arguments)
     if parsed.command_name is None:
         parser.print_help()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from distbackupd.cli.progress import make_reporter
-from distbackupd.config.places import catalogue_folder
+from distbackupd.config.places import CATALOGUE_NAME, catalogue_folder
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on
@@ -95,7 +95,9 @@ def command_session(arguments: argparse.Namespace, writes: bool) -> Iterator[Com
     folder = catalogue_folder(arguments.database, os.environ)
     settings = load_settings(Path(arguments.config) if arguments.config else None)
     stop = threading.Event()
-    with open_catalogue(folder, read_only=not writes) as catalogue:
+    # What changes nothing makes no catalogue either.
+    read_only = not writes or (arguments.noaction and not (folder / CATALOGUE_NAME).exists())
+    with open_catalogue(folder, read_only) as catalogue:
         activity = f"dsb {arguments.command_name}"
         with engine_lock(folder, activity) if writes else nullcontext(), _stopped_by_signals(stop):
             bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings))
