@@ -107,12 +107,6 @@ def restore(
     return _Restoration(catalogue, disk, store, target, options, reporter, stop).run(workers)
 
 
-def strike_bad_copies(catalogue: Catalogue, disk: BackupDisk, report: RestoreReport) -> None:
-    """Strike from the catalogue, which must be writable, the copies that a restore found to be bad."""
-    for identifier in catalogue.objects.identifiers(report.bad_digests).values():
-        catalogue.objects.strike(disk.id, identifier)
-
-
 @dataclass(slots=True)
 class _Result:
     entry: RestoreEntry
@@ -172,6 +166,8 @@ class _Restoration:
             for results in work_in_threads(self._batches(), self._restore_batch, self._meter, self._reporter, workers):
                 for result in results:
                     self._account(result)
+                if results:
+                    self._reporter.advance(len(results), 0, results[-1].entry.path)
         except Interrupted:
             pass  # told below, with what is done
         finally:
@@ -210,6 +206,7 @@ class _Restoration:
             if self._meter.is_set():
                 return
             if not self._is_for_workers(entry):
+                self._reporter.advance(1, 0, entry.path)
                 continue
             batch.append(entry)
             size += entry.size
@@ -250,7 +247,7 @@ class _Restoration:
         if entry.kind is EntryKind.FOLDER:
             self._account(self._attempt(entry, self._target.make_folder))
             return False
-        several_names = bool(entry.flags & EntryFlag.LINKED and entry.inode) and not self._options.link
+        several_names = bool(entry.flags and entry.flags & EntryFlag.LINKED and entry.inode) and not self._options.link
         if several_names and self._link_to_first(entry):
             return False
         if entry.digest is not None and not self._is_here(entry):
@@ -334,7 +331,6 @@ class _Restoration:
         tally.unheld += not entry.holders
         if len(tally.missing_names) < NAMES_KEPT:
             tally.missing_names.append(entry.path)
-        self._reporter.advance(1, 0, entry.path)
 
     def _account(self, result: _Result, written: bool = True) -> None:
         tally, entry = self._tally, result.entry
@@ -351,7 +347,6 @@ class _Restoration:
                 self._reporter.tell(Remark(f"{printable(entry.path)}: not restored, something else is in its place"))
         elif result.placement is None:
             self._account_failure(result)
-        self._reporter.advance(1, 0, entry.path)
 
     def _account_failure(self, result: _Result) -> None:
         tally, entry = self._tally, result.entry

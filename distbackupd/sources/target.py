@@ -24,7 +24,7 @@ from distbackupd.model.files import EntryKind, RestoreEntry
 from distbackupd.model.text import printable
 from distbackupd.sources.confined import ConfinedFolders, checked_name
 from distbackupd.sources.restored_content import copy_content, open_object
-from distbackupd.sources.restored_metadata import give_metadata, same_time
+from distbackupd.sources.restored_metadata import give_metadata, give_metadata_to_new_file, same_time
 from distbackupd.streams import CHUNK
 
 _FORMATS = {
@@ -98,33 +98,10 @@ class FolderTarget:
 
     def place(self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool) -> Placement:
         """Restore an entry that is no folder, whole or not at all. See the port."""
-        with self._in_words():
-            try:
-                folder, name = self._locate(entry.path, make=True)
-            except NotADirectoryError:
-                return Placement.IN_THE_WAY
-            state = _state(folder, name)
-            if state is not None:
-                placement = _compare(folder, name, state, entry, overwrite)
-                if placement is not Placement.RESTORED:
-                    if placement is Placement.LEFT_ALONE:
-                        self._give_metadata(folder, name, entry)
-                    return placement
-            temporary = _temporary(name)
-            try:
-                if entry.kind is EntryKind.FILE:
-                    self._write_file(folder, temporary, entry, open_content, pulse)
-                elif not self._make_special(folder, temporary, entry):
-                    return Placement.NOT_KEPT
-                if entry.size > CHUNK and state is None and not overwrite and _state(folder, name) is not None:
-                    # Somebody put it there while the content was copied, which can take hours.
-                    _discard(folder, temporary)
-                    return Placement.IN_THE_WAY
-                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-                return Placement.RESTORED
-            except BaseException:
-                _discard(folder, temporary)
-                raise
+        try:
+            return self._place(entry, open_content, pulse, overwrite)
+        except OSError as error:
+            raise self._told(error) from error
 
     def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
         """Make the entry another name of what was restored at ``first``; NOT_KEPT where that cannot be."""
@@ -200,6 +177,36 @@ class FolderTarget:
                 self._lose("metadata of a folder")
         return dict(self._lost)
 
+    def _place(
+        self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool
+    ) -> Placement:
+        try:
+            folder, name = self._locate(entry.path, make=True)
+        except NotADirectoryError:
+            return Placement.IN_THE_WAY
+        state = _state(folder, name)
+        if state is not None:
+            placement = _compare(folder, name, state, entry, overwrite)
+            if placement is Placement.LEFT_ALONE:
+                self._give_metadata(folder, name, entry)
+            if placement is not Placement.RESTORED:
+                return placement
+        temporary = _temporary(name)
+        try:
+            if entry.kind is EntryKind.FILE:
+                self._write_file(folder, temporary, entry, open_content, pulse)
+            elif not self._make_special(folder, temporary, entry):
+                return Placement.NOT_KEPT
+            if entry.size > CHUNK and state is None and not overwrite and _state(folder, name) is not None:
+                # Somebody put it there while the content was copied, which can take hours.
+                _discard(folder, temporary)
+                return Placement.IN_THE_WAY
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            _discard(folder, temporary)
+            raise
+        return Placement.RESTORED
+
     def _below(self) -> ConfinedFolders:
         """The folders below the root; the root is made if it is missing."""
         with self._lock:
@@ -250,7 +257,7 @@ class FolderTarget:
             try:
                 if content is not None:
                     copy_content(content, descriptor, entry, pulse)
-                give_metadata(descriptor, os.fstat(descriptor), entry, self._lose)
+                give_metadata_to_new_file(descriptor, entry, self._lose)
             finally:
                 os.close(descriptor)
         finally:
@@ -325,14 +332,17 @@ class FolderTarget:
         try:
             yield
         except OSError as error:
-            place = printable(self._path)
-            if error.errno in _FULL:
-                raise TargetTrouble(
-                    f"{place} is full; what was restored stays: make room and restore again, what is right is left alone"
-                ) from error
-            if error.errno in _GONE:
-                raise TargetTrouble(f"{place} cannot be written: {error.strerror}; what was restored stays") from error
-            raise EntryRefused(f"it cannot be written: {error.strerror}") from error
+            raise self._told(error) from error
+
+    def _told(self, error: OSError) -> TargetTrouble | EntryRefused:
+        place = printable(self._path)
+        if error.errno in _FULL:
+            return TargetTrouble(
+                f"{place} is full; what was restored stays: make room and restore again, what is right is left alone"
+            )
+        if error.errno in _GONE:
+            return TargetTrouble(f"{place} cannot be written: {error.strerror}; what was restored stays")
+        return EntryRefused(f"it cannot be written: {error.strerror}")
 
 
 def _state(folder: int, name: bytes) -> os.stat_result | None:

@@ -11,7 +11,6 @@ usage or no backup disk, 3 some files are on other disks or could not be restore
 """
 
 # This file stands alone on purpose: it says again, in plain Python 3.8, what the program's own restore does.
-# ruff: noqa: ARG005, D101, D102, D103, N999, T201
 
 import argparse
 import collections
@@ -63,8 +62,8 @@ class Trouble(Exception):
     """The whole restore ends, with this sentence."""
 
 
-class Refused(Exception):
-    """One entry is not restored, for this reason."""
+class Refused(Trouble):
+    """Only this entry is not restored, for this reason."""
 
 
 def main():
@@ -83,7 +82,10 @@ def main():
         connection = open_catalogue(disk)
         names = dict(connection.execute("SELECT CAST(id AS TEXT), name FROM disk"))
         if options.list:
-            return list_entries(connection, matches, names)
+            for entry in read_entries(connection, IN_ORDER, matches):
+                holders = ",".join(sorted(names.get(holder, "?") for holder in entry.holders)) or "-"
+                say(f"{'-dlpcb'[entry.kind : entry.kind + 1] or '?'} {entry.size:15d}  {holders:20}  {shown(entry.path)}")
+            return 0
         destination, own = os.path.realpath(os.fsencode(options.words[0])), os.path.realpath(disk)
         if destination == own or destination.startswith(own.rstrip(b"/") + b"/"):
             raise Trouble("the destination lies on the backup disk itself; choose a folder elsewhere")
@@ -92,12 +94,9 @@ def main():
         damaged = "" if isinstance(error, Trouble) else "the catalogue on this disk is damaged, try another disk's: "
         sys.stderr.write(f"distbackup-restore: {damaged}{error}\n")
         return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 3
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         sys.stderr.write("\ninterrupted; what is restored is whole and stays, the same command goes on there\n")
-        return 3
+        os._exit(3)  # not through Python's end, which would complain about the closed pipe
 
 
 def open_catalogue(disk):
@@ -146,14 +145,6 @@ def shown(path):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def list_entries(connection, matches, names):
-    for entry in read_entries(connection, IN_ORDER, matches):
-        holders = ",".join(sorted(names.get(holder, "?") for holder in entry.holders))
-        kind = "-dlpcb"[entry.kind] if 0 <= entry.kind <= 5 else "?"
-        print(f"{kind} {entry.size:15d}  {holders or '-':20}  {shown(entry.path)}")
-    return 0
-
-
 class Restore:
     def __init__(self, disk, destination, overwrite):
         self.objects = os.path.join(disk, b"distbackup-objects")
@@ -195,8 +186,8 @@ class Restore:
             say(f"{counts['in the way']} not restored because something else is in place (see --overwrite)")
         if counts["failed"]:
             say(f"{counts['failed']} failed; other disks may hold good copies")
-        if self.lost:
-            kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.lost.items()))
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.lost.items()) if count)
+        if kinds:
             say(f"the destination could not keep: {kinds}")
         if counts["missing"]:
             say(f"{counts['missing']} files are not on this disk. Run the script of these disks too, with the same folder:")
@@ -240,6 +231,9 @@ class Restore:
                 os.close(self.open_folders.pop(list(self.open_folders)[1]))
         return descriptor
 
+    def may_replace(self, state):
+        return self.overwrite and not stat.S_ISDIR(state.st_mode)
+
     def restore(self, entry):
         if not 0 <= entry.kind <= 5:
             raise Refused(f"its kind {entry.kind} is unknown to this script; use a newer one")
@@ -262,16 +256,13 @@ class Restore:
         if state is not None and is_right(entry, state, folder, name):
             self.give_metadata_to_name(entry, folder, name)
             result = "left alone"
-        elif state is not None and not self.may_replace(state):
-            raise NotADirectoryError(errno.ENOTDIR, "something else is in place")
-        else:
+        elif state is None or self.may_replace(state):
             result = self.create(entry, folder, name)
+        else:
+            raise NotADirectoryError(errno.ENOTDIR, "something else is in place")
         if key and result in ("restored", "left alone"):
             self.first_names[key] = (entry.path, entry.kind, entry.hash)
         return result
-
-    def may_replace(self, state):
-        return self.overwrite and not stat.S_ISDIR(state.st_mode)
 
     def make_folder(self, folder, name, state):
         if state is None:
@@ -306,33 +297,31 @@ class Restore:
     def link(self, entry, key, folder, name, state):
         """Make the entry another name of what was restored before; None: it must be restored for itself."""
         first = self.first_names.get(key)
-        blocked = state is not None and not self.may_replace(state) and not is_right(entry, state, folder, name)
-        if first is None or first[1:] != (entry.kind, entry.hash) or blocked:
+        if first is None or first[1:] != (entry.kind, entry.hash):
+            return None
+        if state is not None and not is_right(entry, state, folder, name) and not self.may_replace(state):
             return None
         parent, _, first_name = first[0].rpartition(b"/")
-        try:
-            original = os.open(first_name, os.O_PATH | os.O_NOFOLLOW, dir_fd=self.folder(parent or b"/"))
-        except OSError:
-            return None
-        try:
-            if state is not None and os.path.samestat(state, os.fstat(original)):
-                return "left alone"
-            folder = self.folder(entry.path.rpartition(b"/")[0] or b"/")
-            temporary = temporary_name(name)
-            discard(folder, temporary)
-            os.link(f"/proc/self/fd/{original}", temporary, dst_dir_fd=folder, follow_symlinks=True)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            return "restored"
-        except OSError:
-            self.lost["hard link"] += 1
-            return None
-        finally:
-            os.close(original)
+        with contextlib.ExitStack() as stack:
+            try:
+                original = os.open(first_name, os.O_PATH | os.O_NOFOLLOW, dir_fd=self.folder(parent or b"/"))
+                stack.callback(os.close, original)
+                if state is not None and os.path.samestat(state, os.fstat(original)):
+                    return "left alone"
+                folder = self.folder(entry.path.rpartition(b"/")[0] or b"/")
+                temporary = temporary_name(name)
+                attempt(os.unlink, temporary, dir_fd=folder)
+                os.link(f"/proc/self/fd/{original}", temporary, dst_dir_fd=folder, follow_symlinks=True)
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                return "restored"
+            except OSError:
+                self.lost["hard link"] += 1
+                return None
 
     def create(self, entry, folder, name):
         """Write beside, give it its metadata, and only then its name."""
         temporary = temporary_name(name)
-        discard(folder, temporary)
+        attempt(os.unlink, temporary, dir_fd=folder)
         try:
             if entry.kind == FILE:
                 if not self.write_file(entry, folder, temporary):
@@ -348,7 +337,7 @@ class Restore:
                 self.give_metadata_to_name(entry, folder, temporary)
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            discard(folder, temporary)
+            attempt(os.unlink, temporary, dir_fd=folder)
             raise
         return "restored"
 
@@ -424,9 +413,9 @@ class Restore:
         if state.st_mtime_ns != entry.mtime_ns:
             attempt(os.utime, handle, None, ns=(state.st_atime_ns, entry.mtime_ns), **follow)
         state = os.stat(handle, **follow)
-        self.lost.update(["owner"] * ((state.st_uid, state.st_gid) != (entry.uid, entry.gid)))
-        self.lost.update(["mode"] * (entry.kind != SYMLINK and stat.S_IMODE(state.st_mode) != entry.mode))
-        self.lost.update(["exact time"] * (state.st_mtime_ns != entry.mtime_ns))
+        self.lost["owner"] += (state.st_uid, state.st_gid) != (entry.uid, entry.gid)
+        self.lost["mode"] += entry.kind != SYMLINK and stat.S_IMODE(state.st_mode) != entry.mode
+        self.lost["exact time"] += state.st_mtime_ns != entry.mtime_ns
 
     def give_xattrs(self, entry, handle, follow):
         try:
@@ -459,10 +448,6 @@ def check_name(name):
 
 def temporary_name(name):
     return b".dbtmp~" + hashlib.blake2b(name, digest_size=10).hexdigest().encode()
-
-
-def discard(folder, name):
-    attempt(os.unlink, name, dir_fd=folder)
 
 
 def attempt(call, *words, **more):

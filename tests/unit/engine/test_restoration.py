@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distbackupd.engine.restoration import RestoreOptions, restore, strike_bad_copies
+from distbackupd.engine.restoration import RestoreOptions, restore
 from distbackupd.model.errors import DiskGone, Interrupted
 from distbackupd.model.events import BadCopyFound
 from distbackupd.sources.target import FolderTarget
@@ -168,7 +168,7 @@ def test_restore_pattern_brings_what_it_means_with_the_folders_above(
     assert all(found[path] == wanted[path] for path in expected)
 
 
-def test_restore_bad_copy_is_reported_not_restored_and_can_be_struck(backup, bring_back, source, listener, tmp_path):
+def test_restore_bad_copy_is_reported_and_another_disk_brings_the_file(backup, bring_back, source, listener, tmp_path):
     backup.back_up(source, holders=lambda number: (0, 1))
     digest = backup.stores[0].add(b"content of a/one")
     backup.stores[0].path(digest).write_bytes(b"content of a/0ne")
@@ -180,7 +180,8 @@ def test_restore_bad_copy_is_reported_not_restored_and_can_be_struck(backup, bri
         d.hex() for d in report.bad_digests
     }
     assert not (tmp_path / "destination/a/one").exists()
-    strike_bad_copies(backup.catalogue, backup.disks[0], report)
+    for bad in backup.catalogue.objects.identifiers(report.bad_digests).values():
+        backup.catalogue.objects.strike(backup.disks[0].id, bad)
     assert bring_back(0).needed_disks == {backup.disks[1].id: 2}
     assert bring_back(1).complete
     assert_same_tree(source, tmp_path / "destination")
