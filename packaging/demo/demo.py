@@ -126,7 +126,7 @@ def main() -> int:
         show("distbackupd at work, beside a udevd of its own. The disks are images on loop devices.")
     folder = Path(tempfile.mkdtemp(prefix="distbackupd-demo-"))
     command = [sys.executable, __file__, "--in-folders" if why_not else "--on-disks", str(folder)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         process = subprocess.Popen(command if why_not else [str(PRIVATE_UDEVD), *command])
         try:
@@ -353,12 +353,12 @@ class Daemon:
             if re.search(pattern, line):
                 return
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Ask it to stop, as systemd would; it must obey."""
         self._process.terminate()
         status = self._process.wait(20)
         self._reader.join()
-        check(status == 0, f"the daemon stops when it is asked to, with status 0 (it was {status})")
+        check(kind or status == 0, f"the daemon stops when it is asked to, with status 0 (it was {status})")
 
 
 def plug(stage: Stage, name: str) -> str:
@@ -435,4 +435,5 @@ def show(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has us ignore it, in the background
     sys.exit(inner(sys.argv[1], Stage(Path(sys.argv[2]))) if sys.argv[1:] else main())
