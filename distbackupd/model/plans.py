@@ -49,8 +49,8 @@ class Policy:
     """What the user wants of a cycle.
 
     ``grace``: seconds for which the last copy of an orphan is kept. ``copy_limit``: bytes to copy at the most.
-    ``copies_limit``: make no copy of what has that many already. ``evict``: whether living objects may lose a copy to
-    make room (distbackup's ``--noflush`` says no). None: no limit.
+    ``copies_limit``: make no copy of what has that many already. ``evict``: whether living objects may lose a copy,
+    to make room or for their maxcopies (distbackup's ``--noflush`` says no). None: no limit.
     """
 
     grace: int = 30 * 86400

@@ -21,6 +21,9 @@ from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan
 
 HolderSets = Mapping[int, frozenset[int]]
 
+_LOOKED_AT_AGAIN = 250
+"""How many victims of one newcomer are tried whether they could stay after all."""
+
 
 def plan_cycle(
     objects: Iterable[ObjectFacts],
@@ -38,7 +41,7 @@ def plan_cycle(
     state = _Sorted(holder_sets, disk, policy, now)
     for item in objects:
         state.add(item)
-    plan_evictions = tuple(state.evictions)
+    plan_evictions = (*state.expired, *state.surplus)
     used = state.used_before - sum(footprint(eviction.size, disk.block_size) for eviction in plan_evictions)
     copies: list[Copy] = []
     unplaced = unplaced_bytes = too_large = 0
@@ -75,7 +78,8 @@ class _Sorted:
         self._policy = policy
         self._now = now
         self.used_before = 0
-        self.evictions: list[Eviction] = []
+        self.expired: list[Eviction] = []
+        self.surplus: list[Eviction] = []
         self.victims = _Victims(disk, policy)
         self._waiting: dict[tuple[int, int], dict[int, list[ObjectFacts]]] = defaultdict(lambda: defaultdict(list))
         self._load: dict[frozenset[int], int] = defaultdict(int)
@@ -95,12 +99,14 @@ class _Sorted:
         others = count - 1
         if item.orphaned_at:
             if self._now - item.orphaned_at >= self._policy.grace:
-                self.evictions.append(Eviction(item.id, item.size, others, Reason.ORPHAN_EXPIRED))
+                self.expired.append(Eviction(item.id, item.size, others, Reason.ORPHAN_EXPIRED))
             else:
                 self.victims.add_orphan(item, others)
+        elif not self._policy.evict:
+            return
         elif item.maxcopies and others >= item.maxcopies:
-            self.evictions.append(Eviction(item.id, item.size, others, Reason.ABOVE_MAXCOPIES))
-        elif others and self._policy.evict:
+            self.surplus.append(Eviction(item.id, item.size, others, Reason.ABOVE_MAXCOPIES))
+        elif others:
             self.victims.add_living(item, others)
 
     def _wanted(self, item: ObjectFacts, count: int) -> bool:
@@ -208,16 +214,20 @@ class _Victims:
         return size
 
     def _spare_surplus(self, victims: list[Eviction], surplus: int) -> tuple[Eviction, ...]:
-        """Victims that are not needed after all stay: a large last one may make earlier small ones superfluous."""
+        """Victims that are not needed after all stay: a large last one may make earlier small ones superfluous.
+
+        Only so many are looked at: else thousands of small ones would be taken up and put back for each large newcomer.
+        """
         kept = []
-        for victim in reversed(victims):
+        early, late = victims[:-_LOOKED_AT_AGAIN], victims[-_LOOKED_AT_AGAIN:]
+        for victim in reversed(late):
             size = self._size(victim.size)
             if size <= surplus:
                 surplus -= size
                 self._put_back(victim)
             else:
                 kept.append(victim)
-        return tuple(reversed(kept))
+        return (*early, *reversed(kept))
 
     def _put_back(self, victim: Eviction) -> None:
         self._account(victim, self._size(victim.size))
