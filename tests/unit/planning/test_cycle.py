@@ -1,0 +1,450 @@
+"""The planner's promises, for any objects, holders, disk and wishes; and small plans whose every step is known."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+import hypothesis.strategies as st
+from hypothesis import Phase, given, settings
+
+from distbackupd.model.disks import footprint
+from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan, Policy, Reason
+from distbackupd.planning.cycle import plan_cycle
+
+NOW = 1_000_000_000
+GRACE = 1000
+BLOCK = 4096
+DISK = 1
+"""The disk whose cycle is planned; the others are 2 to 4."""
+ANY = settings(max_examples=150, derandomize=True, deadline=None, database=None, phases=[Phase.generate, Phase.shrink])
+
+SETS = {
+    number: frozenset(members)
+    for number, members in enumerate(
+        (members for size in range(5) for members in itertools.combinations((1, 2, 3, 4), size)), start=1
+    )
+}
+SET_ID = {members: number for number, members in SETS.items()}
+
+
+class World(NamedTuple):
+    """The input of one plan."""
+
+    objects: tuple[ObjectFacts, ...]
+    disk: DiskFacts
+    policy: Policy
+    seed: int
+
+    def plan(self) -> Plan:
+        return plan_cycle(self.objects, SETS, self.disk, self.policy, NOW, Random(self.seed))
+
+    def room(self, size: int) -> int:
+        return footprint(size, self.disk.block_size)
+
+    def holders(self, item: ObjectFacts) -> frozenset[int]:
+        return SETS[item.holders]
+
+    def held(self) -> dict[int, ObjectFacts]:
+        return {item.id: item for item in self.objects if DISK in self.holders(item)}
+
+    def others(self, item: ObjectFacts) -> int:
+        return len(self.holders(item) - {DISK})
+
+    def wanted(self) -> dict[int, ObjectFacts]:
+        """What may get a copy here, if there is room."""
+        limit = self.policy.copies_limit
+        return {
+            item.id: item
+            for item in self.objects
+            if not item.orphaned_at
+            and DISK not in self.holders(item)
+            and (not item.maxcopies or self.others(item) < item.maxcopies)
+            and (limit is None or self.others(item) < limit)
+        }
+
+    def reason(self, item: ObjectFacts) -> Reason | None:
+        """Why the disk's copy may leave, by design; None: it must stay."""
+        others = self.others(item)
+        if item.orphaned_at:
+            if NOW - item.orphaned_at >= self.policy.grace:
+                return Reason.ORPHAN_EXPIRED
+            return Reason.ORPHAN_SECOND_COPY if others else Reason.ORPHAN_LAST_COPY
+        if not self.policy.evict:
+            return None
+        if item.maxcopies and others >= item.maxcopies:
+            return Reason.ABOVE_MAXCOPIES
+        return Reason.BETTER_PROTECTED if others else None
+
+
+SIZES = st.one_of(
+    st.integers(0, 6).map(lambda blocks: blocks * BLOCK),
+    st.integers(0, 40_000),
+    st.sampled_from([2**32 - 1, 2**32, 2**43, 2**62]),
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    orphaned = st.sampled_from([0, 0, 0, 0, NOW, NOW - 1, NOW - GRACE + 1, NOW - GRACE, 1])
+    objects = tuple(
+        ObjectFacts(number, draw(SIZES), draw(st.sampled_from(sorted(SETS))), draw(st.integers(1, 3)), maxcopies, orphan)
+        for number, (maxcopies, orphan) in enumerate(
+            draw(st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 2, 3]), orphaned), max_size=14)), start=1
+        )
+    )
+    block_size = draw(st.sampled_from([512, BLOCK, BLOCK, 65536]))
+    used = sum(footprint(item.size, block_size) for item in objects if DISK in SETS[item.holders])
+    capacity = draw(
+        st.one_of(
+            st.just(0),
+            st.just(used),
+            st.integers(0, 20).map(lambda blocks: used + blocks * BLOCK),
+            st.integers(0, 20).map(lambda blocks: max(0, used - blocks * BLOCK)),
+            st.integers(0, 2**64),
+        )
+    )
+    disk = DiskFacts(DISK, capacity, block_size, draw(st.sampled_from([0, 0, 3 * BLOCK, 2**32 - 1])))
+    policy = Policy(
+        grace=draw(st.sampled_from([0, GRACE, GRACE])),
+        copy_limit=draw(st.one_of(st.none(), st.none(), st.integers(0, 100_000))),
+        copies_limit=draw(st.sampled_from([None, None, 0, 1, 2])),
+        evict=draw(st.sampled_from([True, True, False])),
+    )
+    return World(objects, disk, policy, draw(st.integers(0, 3)))
+
+
+@st.composite
+def crowded_worlds(draw: st.DrawFn) -> World:
+    """A nearly full disk with much on it that may leave, and newcomers of every standing."""
+    here = [number for number, members in SETS.items() if DISK in members]
+    elsewhere = [1, 1, *(number for number, members in SETS.items() if DISK not in members)]
+    orphaned = st.sampled_from([0, 0, 0, NOW, NOW - 1, NOW - 2])
+    blocks = st.integers(0, 7)
+    priority = st.integers(1, 3)
+    held = draw(st.lists(st.tuples(blocks, st.sampled_from(here), priority, orphaned), min_size=3, max_size=12))
+    coming = draw(st.lists(st.tuples(blocks, st.sampled_from(elsewhere), priority, st.just(0)), min_size=1, max_size=8))
+    objects = tuple(
+        ObjectFacts(number, size * BLOCK, holders, priority, 0, orphan)
+        for number, (size, holders, priority, orphan) in enumerate([*held, *coming], start=1)
+    )
+    used = sum(footprint(item.size, BLOCK) for item in objects[: len(held)])
+    disk = DiskFacts(DISK, max(0, used + draw(st.integers(-4, 4)) * BLOCK))
+    return World(objects, disk, Policy(grace=GRACE), draw(st.integers(0, 3)))
+
+
+def steps(plan: Plan) -> Iterator[Eviction | Copy]:
+    """Every step in the order in which it is carried out."""
+    yield from plan.evictions
+    for copy in plan.copies:
+        yield from copy.victims
+        yield copy
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_never_takes_the_last_copy_of_a_living_object(world: World) -> None:
+    held = world.held()
+    for eviction in world.plan().all_evictions():
+        item = held[eviction.object_id]
+        assert eviction.remaining == world.others(item)
+        assert item.orphaned_at or eviction.remaining >= 1
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_never_overfills_the_disk_at_any_prefix(world: World) -> None:
+    plan = world.plan()
+    used = sum(world.room(item.size) for item in world.held().values())
+    assert plan.used_before == used
+    for step in steps(plan):
+        if isinstance(step, Eviction):
+            used -= world.room(step.size)
+        else:
+            used += world.room(step.size)
+            assert used <= world.disk.capacity
+        assert used >= 0
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_evicts_only_what_stays_at_least_as_protected_as_the_newcomer_gets(world: World) -> None:
+    held = world.held()
+    for copy in world.plan().copies:
+        for victim in copy.victims:
+            if not held[victim.object_id].orphaned_at:
+                assert victim.remaining >= copy.copies + 1
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_copies_only_what_is_wanted_and_fits_the_limits(world: World) -> None:
+    plan = world.plan()
+    wanted = world.wanted()
+    assert len({copy.object_id for copy in plan.copies}) == len(plan.copies)
+    for copy in plan.copies:
+        item = wanted[copy.object_id]
+        assert (copy.size, copy.copies) == (item.size, world.others(item))
+        assert copy.reason is (Reason.MORE_COPIES if copy.copies else Reason.FIRST_COPY)
+        assert not world.disk.largest_file or copy.size <= world.disk.largest_file
+    assert world.policy.copy_limit is None or plan.copy_bytes <= world.policy.copy_limit
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_gives_each_eviction_its_reason(world: World) -> None:
+    held = world.held()
+    plan = world.plan()
+    evictions = plan.all_evictions()
+    assert len({eviction.object_id for eviction in evictions}) == len(evictions)
+    for eviction in evictions:
+        assert eviction.reason is world.reason(held[eviction.object_id])
+        assert eviction.size == held[eviction.object_id].size
+    unasked = [Reason.ORPHAN_EXPIRED, Reason.ABOVE_MAXCOPIES]
+    assert {eviction.object_id for eviction in plan.evictions} == {
+        item.id for item in held.values() if world.reason(item) in unasked
+    }
+    assert [eviction.reason for eviction in plan.evictions] == sorted(
+        (eviction.reason for eviction in plan.evictions), key=unasked.index
+    )
+    for copy in plan.copies:
+        assert not any(victim.reason in unasked for victim in copy.victims)
+        assert copy.copies == 0 or all(victim.reason is not Reason.ORPHAN_LAST_COPY for victim in copy.victims)
+
+
+def worth(world: World, item: ObjectFacts) -> tuple[int, int, int]:
+    """How valuable a copy on the disk is, by design: least first."""
+    reason = world.reason(item)
+    if reason is Reason.ORPHAN_SECOND_COPY:
+        return (0, 0, 0)
+    if reason is Reason.ORPHAN_LAST_COPY:
+        return (2, item.orphaned_at, 0)
+    return (1, -world.others(item), item.priority)
+
+
+@ANY
+@given(crowded_worlds())
+def test_plan_cycle_any_world_evicts_the_least_valuable_and_no_more_than_needed(world: World) -> None:
+    plan = world.plan()
+    held = world.held()
+    for eviction in plan.evictions:
+        del held[eviction.object_id]
+    free = world.disk.capacity - sum(world.room(item.size) for item in held.values())
+    for copy in plan.copies:
+        need = world.room(copy.size) - free
+        victims = [held[victim.object_id] for victim in copy.victims]
+        freed = sum(world.room(victim.size) for victim in victims)
+        assert [worth(world, victim) for victim in victims] == sorted(worth(world, victim) for victim in victims)
+        for victim in victims:
+            assert freed - world.room(victim.size) < need, "one victim could have stayed"
+            worse = sum(
+                world.room(item.size)
+                for item in held.values()
+                if world.reason(item) is not None and worth(world, item) < worth(world, victim)
+            )
+            assert worse < need, "less valuable copies would have made the room"
+        for victim in victims:
+            del held[victim.id]
+        free += freed - world.room(copy.size)
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_equal_input_and_seed_gives_an_equal_plan(world: World) -> None:
+    assert world.plan() == world.plan()
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_without_evicting_takes_no_living_copy(world: World) -> None:
+    world = world._replace(
+        policy=Policy(world.policy.grace, world.policy.copy_limit, world.policy.copies_limit, evict=False)
+    )
+    held = world.held()
+    assert all(held[eviction.object_id].orphaned_at for eviction in world.plan().all_evictions())
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_what_could_come_by_evicting_is_never_unplaced(world: World) -> None:
+    world = world._replace(policy=replace(world.policy, copy_limit=None))
+    plan = world.plan()
+    gone = {eviction.object_id for eviction in plan.all_evictions()}
+    copied = {copy.object_id for copy in plan.copies}
+    used = plan.used_before + sum(world.room(step.size) * (1 if isinstance(step, Copy) else -1) for step in steps(plan))
+    for item in world.wanted().values():
+        if item.id in copied or (world.disk.largest_file and item.size > world.disk.largest_file):
+            continue
+        copies = world.others(item)
+        room = world.disk.capacity - used
+        for held in world.held().values():
+            reason = world.reason(held)
+            if held.id not in gone and (
+                reason is Reason.ORPHAN_SECOND_COPY
+                or (reason is Reason.BETTER_PROTECTED and world.others(held) > copies)
+                or (reason is Reason.ORPHAN_LAST_COPY and not copies)
+            ):
+                room += world.room(held.size)
+        assert room < world.room(item.size)
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_what_is_wanted_and_fits_at_the_end_is_never_unplaced(world: World) -> None:
+    plan = world.plan()
+    copied = {copy.object_id for copy in plan.copies}
+    largest = world.disk.largest_file
+    too_large = [item for item in world.wanted().values() if largest and item.size > largest]
+    unplaced = [item for item in world.wanted().values() if item.id not in copied and item not in too_large]
+    assert plan.too_large == len(too_large)
+    assert (plan.unplaced_objects, plan.unplaced_bytes) == (len(unplaced), sum(item.size for item in unplaced))
+    used = plan.used_before + sum(world.room(step.size) * (1 if isinstance(step, Copy) else -1) for step in steps(plan))
+    left = None if world.policy.copy_limit is None else world.policy.copy_limit - plan.copy_bytes
+    for item in unplaced:
+        assert used + world.room(item.size) > world.disk.capacity or (left is not None and item.size > left)
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_copies_the_fewest_copies_first_then_by_priority(world: World) -> None:
+    priorities = {item.id: item.priority for item in world.objects}
+    order = [(copy.copies, -priorities[copy.object_id]) for copy in world.plan().copies]
+    assert order == sorted(order)
+
+
+# --- small plans -----------------------------------------------------------------------------------------------------
+
+
+def living(number: int, *holders: int, blocks: int = 1, priority: int = 1, maxcopies: int = 0) -> ObjectFacts:
+    """An object with a footprint of ``blocks`` blocks."""
+    return ObjectFacts(number, (blocks - 1) * BLOCK, SET_ID[frozenset(holders)], priority, maxcopies, 0)
+
+
+def orphan(number: int, *holders: int, blocks: int = 1, age: int = 1) -> ObjectFacts:
+    return ObjectFacts(number, (blocks - 1) * BLOCK, SET_ID[frozenset(holders)], 1, 0, NOW - age)
+
+
+def story(objects: list[ObjectFacts], blocks: int, policy: Policy | None = None) -> list[tuple[str, int, Reason]]:
+    """The steps of a plan for a disk with room for so many blocks."""
+    disk = DiskFacts(DISK, blocks * BLOCK)
+    plan = plan_cycle(objects, SETS, disk, policy or Policy(grace=GRACE), NOW, Random(1))
+    return [("copy" if isinstance(step, Copy) else "evict", step.object_id, step.reason) for step in steps(plan)]
+
+
+def test_plan_cycle_nothing_to_do_gives_an_empty_plan() -> None:
+    assert plan_cycle([], SETS, DiskFacts(DISK, 0), Policy(), NOW, Random(1)) == Plan()
+    assert story([living(1, 1), living(2, 1, 2)], blocks=2) == []
+
+
+def test_plan_cycle_empty_disk_gets_first_copies_before_second_ones() -> None:
+    objects = [living(1, 2), living(2), living(3, 2, 3), living(4, priority=2)]
+    assert story(objects, blocks=4) == [
+        ("copy", 4, Reason.FIRST_COPY),
+        ("copy", 2, Reason.FIRST_COPY),
+        ("copy", 1, Reason.MORE_COPIES),
+        ("copy", 3, Reason.MORE_COPIES),
+    ]
+    assert story(objects, blocks=2) == story(objects, blocks=4)[:2]
+
+
+def test_plan_cycle_full_disk_makes_room_in_the_order_of_worth() -> None:
+    objects = [
+        orphan(1, 1, age=10),
+        orphan(2, 1, age=20),
+        living(3, 1, 2, priority=2),
+        living(4, 1, 2),
+        living(5, 1, 2, 3),
+        orphan(6, 1, 2),
+        living(7, 1),
+        *[living(number, blocks=1) for number in range(10, 18)],
+    ]
+    told = story(objects, blocks=7)
+    assert [step for step in told if step[0] == "evict"] == [
+        ("evict", 6, Reason.ORPHAN_SECOND_COPY),
+        ("evict", 5, Reason.BETTER_PROTECTED),
+        ("evict", 4, Reason.BETTER_PROTECTED),
+        ("evict", 3, Reason.BETTER_PROTECTED),
+        ("evict", 2, Reason.ORPHAN_LAST_COPY),
+        ("evict", 1, Reason.ORPHAN_LAST_COPY),
+    ]
+    assert [step[0] for step in told] == ["evict", "copy"] * 6
+
+
+def test_plan_cycle_second_copy_never_takes_the_last_copy_of_an_orphan() -> None:
+    assert story([orphan(1, 1), living(2, 2)], blocks=1) == []
+    assert story([orphan(1, 1), living(2)], blocks=1) == [
+        ("evict", 1, Reason.ORPHAN_LAST_COPY),
+        ("copy", 2, Reason.FIRST_COPY),
+    ]
+
+
+def test_plan_cycle_expired_orphans_and_surplus_copies_leave_even_if_there_is_room() -> None:
+    objects = [living(1, 1, 2, maxcopies=1), orphan(2, 1, age=GRACE), orphan(3, 1, age=GRACE - 1), orphan(4, 1, 2)]
+    assert story(objects, blocks=100) == [
+        ("evict", 2, Reason.ORPHAN_EXPIRED),
+        ("evict", 1, Reason.ABOVE_MAXCOPIES),
+    ]
+
+
+def test_plan_cycle_saturated_objects_get_no_copy() -> None:
+    objects = [living(1, 2, 3, maxcopies=2), living(2, 2, maxcopies=2), living(3, 2, 3)]
+    assert [step[1] for step in story(objects, blocks=9)] == [2, 3]
+    assert [step[1] for step in story(objects, blocks=9, policy=Policy(copies_limit=2))] == [2]
+
+
+def test_plan_cycle_grace_zero_deletes_orphans_at_once() -> None:
+    assert story([orphan(1, 1, age=0)], blocks=9, policy=Policy(grace=0)) == [("evict", 1, Reason.ORPHAN_EXPIRED)]
+
+
+def test_plan_cycle_equally_protected_objects_leave_each_other_alone() -> None:
+    assert story([living(1, 1, 2), living(2, 2), living(3, 2, 3)], blocks=1) == []
+    assert story([living(1, 1, 2, 3), living(2, 2), living(3, 2, 3)], blocks=1) == [
+        ("evict", 1, Reason.BETTER_PROTECTED),
+        ("copy", 2, Reason.MORE_COPIES),
+    ]
+
+
+def test_plan_cycle_large_victim_spares_small_ones_that_are_not_needed_then() -> None:
+    objects = [living(1, 1, 2, 3), living(2, 1, 2, 3), living(3, 1, 2, blocks=5), living(4, blocks=5)]
+    assert story(objects, blocks=7) == [("evict", 3, Reason.BETTER_PROTECTED), ("copy", 4, Reason.FIRST_COPY)]
+
+
+def test_plan_cycle_among_equals_fills_the_least_loaded_set_of_holders() -> None:
+    objects = [living(number, 2) for number in range(1, 21)] + [living(number, 3) for number in range(21, 41)]
+    already = [living(number, 1, 2) for number in range(50, 60)]
+    disk = DiskFacts(DISK, (10 + 20) * BLOCK)
+    plan = plan_cycle([*objects, *already], SETS, disk, Policy(), NOW, Random(1))
+    partners = Counter(2 if copy.object_id <= 20 else 3 for copy in plan.copies)
+    assert partners == {2: 5, 3: 15}
+
+
+def test_plan_cycle_file_too_large_for_the_file_system_is_counted_apart() -> None:
+    disk = DiskFacts(DISK, 2**50, largest_file=2**32 - 1)
+    objects = [ObjectFacts(1, 2**32, 1, 1, 0, 0), ObjectFacts(2, 2**32 - 1, 1, 1, 0, 0)]
+    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1))
+    assert ([copy.object_id for copy in plan.copies], plan.too_large, plan.unplaced_objects) == ([2], 1, 0)
+
+
+def test_plan_cycle_copy_limit_is_used_up_by_what_still_fits() -> None:
+    disk = DiskFacts(DISK, 2**50)
+    objects = [ObjectFacts(number, size, 1, 1, 0, 0) for number, size in ((1, 700), (2, 400), (3, 100))]
+    plan = plan_cycle(objects, SETS, disk, Policy(copy_limit=500), NOW, Random(1))
+    assert {copy.object_id for copy in plan.copies} == {2, 3}
+    assert (plan.unplaced_objects, plan.unplaced_bytes) == (1, 700)
+
+
+def test_plan_cycle_many_small_victims_beside_large_ones_takes_linear_time() -> None:
+    """Small victims that never suffice by themselves must not be taken up and put back for each newcomer."""
+    small = [living(number, 1, 2, 3) for number in range(50_000)]
+    beside = [living(200_000 + number, 1, 2, blocks=90_000) for number in range(1000)]
+    coming = [living(300_000 + number, blocks=90_000) for number in range(1000)]
+    disk = DiskFacts(DISK, (50_000 + 1000 * 90_000) * BLOCK)
+    began = time.process_time()
+    plan = plan_cycle([*small, *beside, *coming], SETS, disk, Policy(), NOW, Random(1))
+    assert time.process_time() - began < 5
+    assert len(plan.copies) == 1000
