@@ -22,7 +22,7 @@ GRACE = 1000
 BLOCK = 4096
 DISK = 1
 """The disk whose cycle is planned; the others are 2 to 4."""
-ANY = settings(max_examples=150, derandomize=True, deadline=None, database=None, phases=[Phase.generate, Phase.shrink])
+ANY = settings(max_examples=100, derandomize=True, deadline=None, database=None, phases=[Phase.generate, Phase.shrink])
 
 SETS = {
     number: frozenset(members)
