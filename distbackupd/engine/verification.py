@@ -18,6 +18,8 @@ from distbackupd.model.events import BadCopyFound
 
 FOLDERS = 4096
 _BATCH_OBJECTS = 20_000
+_BATCH_BYTES = 1 << 30
+"""Bounds of what is read between two looks at the share and the clock; at a disk's speed some ten seconds."""
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
 
@@ -63,14 +65,17 @@ def verify_share(bench: Bench, disk: BackupDisk, store: DiskStore, options: Veri
     try:
         batch: list[int] = []
         held: list[Held] = []
+        size = 0
         for folder in _order(bench, disk, start):
             if done.read_bytes >= budget or (deadline is not None and bench.clock.monotonic() >= deadline):
                 break
             batch.append(folder)
-            held.extend(item for item in bench.catalogue.objects.held_in_folder(disk.id, folder) if item[1] >= start)
-            if len(held) >= _BATCH_OBJECTS:
+            added = [item for item in bench.catalogue.objects.held_in_folder(disk.id, folder) if item[1] >= start]
+            held += added
+            size += sum(item[2] for item in added)
+            if len(held) >= _BATCH_OBJECTS or size >= _BATCH_BYTES or done.read_bytes + size >= budget:
                 _verify_folders(bench, disk, store, options, batch, held, meter, done)
-                batch, held = [], []
+                batch, held, size = [], [], 0
         _verify_folders(bench, disk, store, options, batch, held, meter, done)
     finally:
         bench.reporter.end()

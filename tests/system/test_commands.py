@@ -351,3 +351,12 @@ def test_a_folder_that_two_sources_show_is_in_both_places(tmp_path: Path) -> Non
     paths = [entry["path"] for entry in dsb.json("ls")]
     assert paths == ["/again/000", "/again/001", "/below/000", "/below/001"]
     assert "0 new, 0 changed, 0 gone" in dsb.ok("update")
+
+
+def test_a_session_checks_its_share_and_no_more(tmp_path: Path) -> None:
+    dsb = Dsb(tmp_path / "catalogue", verify_share="10%")
+    write_random(tmp_path / "source", 40, 100_000)
+    dsb.ok("source", "map", "/", tmp_path / "source")
+    dsb.ok("disk", "add", "one", tmp_path / "disk")
+    assert "one: copied 40 objects (4.00 MB), checked 4 objects" in dsb.ok("backup", "one", "-u")
+    assert "one: checked 4 objects" in dsb.ok("backup", "one")
