@@ -23,8 +23,6 @@ OBJECTS = b"distbackup-objects"
 UNFINISHED = b"distbackup-tmp"
 BAD_OBJECTS = b"bad-objects"
 CATALOGUE = b"distbackup.sqlite"
-_APPLICATION_ID = (68, b"dsbd")
-"""Where in an SQLite file's header its application stands, and ours."""
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _OLD_UNFINISHED = re.compile(rb"distbackup-tmp\.\d+\.\d+|distbackup\.sqlite\.new|.*\.new")
 
@@ -210,15 +208,18 @@ class FolderStore:
             yield from sorted(found)
 
     def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
-        """Durably replace the disk's copy of the catalogue, its README and its restore script."""
+        """Durably replace the disk's copy of the catalogue, its README and its restore script.
+
+        One that is foreign, broken or of a newer program is kept under another name.
+        """
         identity = self.identity()
         with in_words(self.root):
             path = self.root + b"/" + CATALOGUE
-            self._keep_foreign_catalogue(path)
             beside = path + b".new"
             _unlink(beside)
             write_copy(beside)
             flush_paths([beside])
+            _keep_strange_catalogue(path, beside)
             os.rename(beside, path)
             if identity is not None:
                 written = time.strftime("%Y-%m-%d %H:%M")
@@ -306,21 +307,6 @@ class FolderStore:
         else:
             flush_paths(paths)
 
-    def _keep_foreign_catalogue(self, path: bytes) -> None:
-        """A database that distbackup (or nobody we know) wrote is kept under another name."""
-        try:
-            with open(path, "rb") as file:
-                header = file.read(100)
-        except FileNotFoundError:
-            return
-        place, ours = _APPLICATION_ID
-        if header[place : place + len(ours)] == ours:
-            return
-        number = 1
-        while os.path.lexists(kept := path + b".kept-%d" % number):
-            number += 1
-        os.rename(path, kept)
-
     def _replace_if_other(self, name: bytes, content: bytes) -> None:
         path = self.root + b"/" + name
         try:
@@ -330,6 +316,28 @@ class FolderStore:
         except FileNotFoundError:
             pass
         write_beside(path, content)
+
+
+def _keep_strange_catalogue(path: bytes, ours: bytes) -> None:
+    """Keep what lies at ``path`` under another name, unless a program like this, or an older one, wrote it."""
+    try:
+        application, version = _read_header(path)
+    except FileNotFoundError:
+        return
+    our_application, our_version = _read_header(ours)
+    if application == our_application and version <= our_version:
+        return
+    number = 1
+    while os.path.lexists(kept := path + b".kept-%d" % number):
+        number += 1
+    os.rename(path, kept)
+
+
+def _read_header(path: bytes) -> tuple[bytes, bytes]:
+    """Application and version, which SQLite keeps at fixed places; empty where there is too little."""
+    with open(path, "rb") as file:
+        header = file.read(100)
+    return header[68:72], header[60:64]
 
 
 def _create(path: bytes) -> int:

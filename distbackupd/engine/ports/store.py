@@ -90,7 +90,8 @@ class DiskStore(Protocol):
     def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
-        ``write_copy`` writes a complete copy to the path it is given. A foreign ``distbackup.sqlite`` is kept aside.
+        ``write_copy`` writes a complete copy to the path it is given. A foreign or newer
+        ``distbackup.sqlite`` is kept aside.
         """
 
     def flush(self) -> None:
