@@ -117,8 +117,16 @@ def _code_of_target(name: str) -> int | None:
 
 
 def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
+    there = path.exists()
+    if there and not path.stat().st_size:
+        raise CatalogueTrouble(
+            f"the catalogue {_said(path)} is empty, so what it knew is lost; it was left as it is: "
+            "copy distbackup.sqlite from the backup disk used last in its place, or remove it to begin anew"
+        )
     if read_only:
-        if not path.exists():
+        if path.parent.exists() and not path.parent.is_dir():
+            raise NotADirectoryError
+        if not there:
             raise CatalogueTrouble(f"there is no catalogue at {_said(path)}; run 'dsb source map' to start one")
         # Without a -wal nobody is writing, and a read-only folder could not hold one.
         writable = os.access(path.parent, os.W_OK)
@@ -197,7 +205,10 @@ def place_in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise CatalogueTrouble(f"the catalogue's folder {_said(path.parent)} may not be used: {error.strerror}") from error
+        raise CatalogueTrouble(
+            f"the catalogue's folder {_said(path.parent)} may not be used: {error.strerror}; nothing was changed: "
+            "ask as root, or choose another folder with -d"
+        ) from error
     except (NotADirectoryError, FileExistsError) as error:
         raise CatalogueTrouble(f"{_said(path.parent)} is no folder, so no catalogue can lie there") from error
     except OSError as error:
@@ -209,7 +220,11 @@ def _in_words(message: str, path: Path) -> CatalogueTrouble | EngineBusy:
     if "locked" in lowered:
         return EngineBusy(f"the catalogue {_said(path)} is being written by another program; try again in a moment")
     if "readonly" in lowered or "read-only" in lowered or "unable to open" in lowered:
-        return CatalogueTrouble(f"the catalogue {_said(path)} cannot be opened for writing; nothing was changed")
+        verb = "opened" if "unable to open" in lowered else "written"
+        return CatalogueTrouble(
+            f"the catalogue {_said(path)} cannot be {verb} by this user; nothing was changed: "
+            "ask as root, and see that its disk is not mounted read-only"
+        )
     if "full" in lowered:
         return CatalogueTrouble(f"there is no room left for the catalogue {_said(path)}; what was committed is safe")
     return CatalogueTrouble(
