@@ -10,6 +10,7 @@ from typing import NamedTuple
 import argcomplete
 
 from distbackupd.cli import backups, disks, reports, restores, sources
+from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
 from distbackupd.cli.session import CommandSession, command_session
 from distbackupd.model.errors import DistbackupError
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     command = COMMANDS[parsed.command_name]
+    show_what_cannot_be_shown()
     try:
         with command_session(parsed, command.writes) as session:
             status = command.run(session)

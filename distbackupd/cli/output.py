@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+
+def show_what_cannot_be_shown() -> None:
+    """Escape what the terminal's encoding lacks, instead of ending with an error at the first umlaut."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str = "") -> None:
