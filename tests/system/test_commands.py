@@ -359,4 +359,3 @@ def test_a_session_checks_its_share_and_no_more(tmp_path: Path) -> None:
     dsb.ok("source", "map", "/", tmp_path / "source")
     dsb.ok("disk", "add", "one", tmp_path / "disk")
     assert "one: copied 40 objects (4.00 MB), checked 4 objects" in dsb.ok("backup", "one", "-u")
-    assert "one: checked 4 objects" in dsb.ok("backup", "one")
