@@ -14,7 +14,7 @@ EXIT_CODES = {
     1: "an error of the program itself (please report it)",
     2: "the command's words are off: an unknown disk, a size such as 12Q, a path that is not there",
     3: "done, but some files were skipped; they are named and will be tried again",
-    4: "trouble with the backup disk: full, read-only, not ours, a clone, gone",
+    4: "trouble with a disk, the backup disk or the one restored to: full, read-only, not ours, a clone, gone",
     5: "trouble with the catalogue: broken, newer than this program, on a read-only place",
     6: "another distbackupd or dsb is at work on this catalogue",
     7: "bad copies were found on a backup disk",

@@ -1,4 +1,7 @@
-"""Side files, as distbackup knows them: ``holiday.mov.meta-inf`` tells hash, priority and maxcopies of ``holiday.mov``."""
+"""Side files, as distbackup knows them: ``holiday.mov.meta-inf`` tells hash, priority and maxcopies of ``holiday.mov``.
+
+They are backed up like any file: distbackup leaves them out, but then a restored tree would have lost them.
+"""
 
 from __future__ import annotations
 

@@ -62,8 +62,6 @@ class FolderTree:
                 names = sorted(os.fsencode(item) for item in os.listdir(descriptor))
                 side_files = {name for name in names if name.endswith(sidecar.SUFFIX)}
                 for name in names:
-                    if name in side_files:
-                        continue
                     priority = wanted(name)
                     if priority is None:
                         continue
@@ -71,7 +69,7 @@ class FolderTree:
                         entry = self._describe(base + b"/" + name, name, follow, priority)
                         if entry is None:
                             continue
-                        if name + sidecar.SUFFIX in side_files:
+                        if entry.kind == EntryKind.FILE and name + sidecar.SUFFIX in side_files:
                             entry = self._with_side_file(base, entry, problems)
                     except OSError as error:
                         problems.append((name, f"cannot be read: {error.strerror}"))

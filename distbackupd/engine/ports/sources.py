@@ -28,9 +28,9 @@ class SourceTree(Protocol):
         """The folder's entries by name, and the names that could not be read with the reason.
 
         ``wanted`` gives the priority of a name, or None to leave it out. Side files (``.meta-inf``) are applied to
-        their files and left out; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where it says "inf".
-        ``follow``: symbolic links are taken for what they point to. Names that could not be read are in none of the
-        entries. Raises SourceTrouble if the folder cannot be listed.
+        their files, and are files like others; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where
+        it says "inf". ``follow``: symbolic links are taken for what they point to. Names that could not be read are in
+        none of the entries. Raises SourceTrouble if the folder cannot be listed.
         """
 
     def describe_folder(self, path: bytes) -> Entry:
