@@ -20,6 +20,8 @@ def restore_files(session: CommandSession) -> int:
     if arguments.disk is None or arguments.destination is None:
         raise UsageError("say which disk to restore from and where to: 'dsb restore photos-03 /srv/restored'")
     destination = os.path.realpath(os.fsencode(os.path.expanduser(arguments.destination)))
+    if os.path.lexists(destination) and not os.path.isdir(destination):
+        raise UsageError(f"{printable(destination)} is no folder; nothing was restored")
     pattern = arguments.filter
     options = RestoreOptions(
         pattern=None if pattern is None else os.fsencode(pattern),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -217,8 +218,13 @@ class FolderStore:
             path = self.root + b"/" + CATALOGUE
             beside = path + b".new"
             _unlink(beside)
-            write_copy(beside)
-            flush_paths([beside])
+            try:
+                write_copy(beside)
+                flush_paths([beside])
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    _unlink(beside)
+                raise
             _keep_strange_catalogue(path, beside)
             os.rename(beside, path)
             if identity is not None:
