@@ -1,9 +1,9 @@
 """What one cycle does on one disk: which copies leave it, which come, in which order and why.
 
 Steps in order of need: orphans past their grace and copies above ``maxcopies`` go at once. Then objects come, fewest
-copies first, then by priority; among equals from those holders whose set together with this disk holds least so far,
-so that no two disks hold more in common than others. When room runs out, copies make way that are worth less, least
-valuable first (:class:`_Victims`).
+copies first, then by priority; among equals from those holders with which most would die (:meth:`_Sorted._exposure`),
+so that no two disks take more with them than others: a greedy descent on the worst pairs. When room runs out, copies
+make way that are worth less, least valuable first (:class:`_Victims`).
 
 An object may take the room only of what keeps, without this copy, at least as many copies as it gets itself. So the sum
 of the squares of all copies falls with each such step, and sessions cannot push copies to and fro.
@@ -21,6 +21,8 @@ from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan
 
 HolderSets = Mapping[int, frozenset[int]]
 
+_SLICES = 1000
+"""In so many slices a disk is filled; which holders are most exposed is looked at once a slice."""
 _LOOKED_AT_AGAIN = 250
 """How many victims of one newcomer are tried whether they could stay after all."""
 
@@ -84,6 +86,8 @@ class _Sorted:
         self._waiting: dict[tuple[int, int], dict[int, list[ObjectFacts]]] = defaultdict(lambda: defaultdict(list))
         self._load: dict[frozenset[int], int] = defaultdict(int)
         self._joined: dict[int, frozenset[int]] = {}
+        self._disks = frozenset().union(*holder_sets.values()) - {disk.id}
+        self._slice = 0
 
     def add(self, item: ObjectFacts) -> None:
         """Sort one object in."""
@@ -114,28 +118,46 @@ class _Sorted:
         return not (item.maxcopies and count >= item.maxcopies) and (limit is None or count < limit)
 
     def candidates(self, rng: Random) -> Iterable[ObjectFacts]:
-        """What may come, fewest copies first, then priority, then the least loaded set of holders."""
+        """What may come, fewest copies first, then priority, then from those holders that are most exposed."""
         for key in sorted(self._waiting):
             groups = self._waiting.pop(key)
             for items in groups.values():
                 # The catalogue's order follows the folders, and whole folders should not share one fate.
                 rng.shuffle(items)
-            heap = [(self._load[self._with_disk(holders)], holders) for holders in groups]
+            heap = [(-self._exposure(holders), holders) for holders in groups]
             heapq.heapify(heap)
             while heap:
-                load, holders = heapq.heappop(heap)
-                current = self._load[self._with_disk(holders)]
-                if current > load:
-                    heapq.heappush(heap, (current, holders))
+                noted, holders = heapq.heappop(heap)
+                exposure = -self._exposure(holders)
+                if heap and exposure > noted and exposure > heap[0][0]:
+                    heapq.heappush(heap, (exposure, holders))
                     continue
                 items = groups[holders]
-                yield items.pop()
+                self._slice = self._disk.capacity // _SLICES
+                while items and self._slice >= 0:
+                    yield items.pop()
                 if items:
-                    heapq.heappush(heap, (self._load[self._with_disk(holders)], holders))
+                    heapq.heappush(heap, (-self._exposure(holders), holders))
+
+    def _exposure(self, holders: int) -> int:
+        """How much a copy here takes off the worst: bytes that die with these disks.
+
+        Of a single holder, those that die with it and any one more disk, summed over all that are not this one: what
+        comes here survives each of these pairs.
+        """
+        members = self._holder_sets[holders]
+        if len(members) != 1:
+            return self._load[members]
+        alone = self._load[members]
+        return sum(
+            alone + self._load[frozenset((other,))] + self._load[members | {other}] for other in self._disks - members
+        )
 
     def placed(self, item: ObjectFacts, need: int) -> None:
         """Note that the object comes to the disk."""
+        self._load[self._holder_sets[item.holders]] -= need
         self._load[self._with_disk(item.holders)] += need
+        self._slice -= need
 
     def _with_disk(self, holders: int) -> frozenset[int]:
         joined = self._joined.get(holders)

@@ -25,7 +25,9 @@ UNFINISHED = b"distbackup-tmp"
 BAD_OBJECTS = b"bad-objects"
 CATALOGUE = b"distbackup.sqlite"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-_OLD_UNFINISHED = re.compile(rb"distbackup-tmp\.\d+\.\d+|distbackup\.sqlite\.new|.*\.new")
+_OLD_UNFINISHED = re.compile(
+    rb"distbackup-tmp\.\d+\.\d+|(distbackup-disk\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
+)
 
 
 class FolderStore:
@@ -78,14 +80,15 @@ class FolderStore:
             for name in os.listdir(self.root):
                 if _OLD_UNFINISHED.fullmatch(name):
                     _unlink(self.root + b"/" + name)
-            names = os.listdir(self._unfinished)
+            # A folder is nothing that this program puts there.
+            names = [name for name in os.listdir(self._unfinished) if not _is_folder(self._unfinished + b"/" + name)]
             wanted = sizes([bytes.fromhex(name.decode()) for name in names if _DIGEST.fullmatch(name)])
             kept = []
             for name in names:
                 path = self._unfinished + b"/" + name
                 digest = bytes.fromhex(name.decode()) if _DIGEST.fullmatch(name) else b""
                 size = wanted.get(digest)
-                if size is not None and os.lstat(path).st_size == size and self._hash(path, pulse) == digest:
+                if size is not None and _size_of_file(path) == size and self._hash(path, pulse) == digest:
                     kept.append(StagedCopy(digest, size))
                 else:
                     _unlink(path)
@@ -136,11 +139,7 @@ class FolderStore:
     def size_of(self, digest: bytes) -> int | None:
         """Size of the object file, None where there is none."""
         with in_words(self.root):
-            try:
-                state = os.lstat(self._path(digest))
-            except FileNotFoundError:
-                return None
-        return state.st_size if stat.S_ISREG(state.st_mode) else None
+            return _size_of_file(self._path(digest))
 
     def open_object(self, digest: bytes) -> int:
         """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
@@ -248,6 +247,8 @@ class FolderStore:
             finally:
                 os.close(target)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                _unlink(path)
             raise disk_trouble(error, self.root) from error
 
     def _stage_large(self, descriptor: int, path: bytes, digest: bytes, size: int, pulse: Pulse) -> None:
@@ -344,6 +345,19 @@ def _read_header(path: bytes) -> tuple[bytes, bytes]:
     with open(path, "rb") as file:
         header = file.read(100)
     return header[68:72], header[60:64]
+
+
+def _is_folder(path: bytes) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def _size_of_file(path: bytes) -> int | None:
+    """None where there is no regular file."""
+    try:
+        state = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return state.st_size if stat.S_ISREG(state.st_mode) else None
 
 
 def _create(path: bytes) -> int:

@@ -414,13 +414,31 @@ def test_plan_cycle_large_victim_spares_small_ones_that_are_not_needed_then() ->
     assert story(objects, blocks=7) == [("evict", 3, Reason.BETTER_PROTECTED), ("copy", 4, Reason.FIRST_COPY)]
 
 
-def test_plan_cycle_among_equals_fills_the_least_loaded_set_of_holders() -> None:
-    objects = [living(number, 2) for number in range(1, 21)] + [living(number, 3) for number in range(21, 41)]
-    already = [living(number, 1, 2) for number in range(50, 60)]
-    disk = DiskFacts(DISK, (10 + 20) * BLOCK)
-    plan = plan_cycle([*objects, *already], SETS, disk, Policy(), NOW, Random(1))
-    partners = Counter(2 if copy.object_id <= 20 else 3 for copy in plan.copies)
-    assert partners == {2: 5, 3: 15}
+def test_plan_cycle_among_equals_relieves_the_most_exposed_holders() -> None:
+    objects = [living(number, 2) for number in range(1, 21)] + [living(number, 3) for number in range(21, 31)]
+    plan = plan_cycle(objects, SETS, DiskFacts(DISK, 16 * BLOCK), Policy(), NOW, Random(1))
+    assert Counter(2 if copy.object_id <= 20 else 3 for copy in plan.copies) == {2: 13, 3: 3}
+
+
+def test_plan_cycle_among_pairs_relieves_the_heaviest() -> None:
+    objects = [living(number, 2, 3) for number in range(1, 11)] + [living(number, 2, 4) for number in range(11, 14)]
+    plan = plan_cycle(objects, SETS, DiskFacts(DISK, 7 * BLOCK), Policy(), NOW, Random(1))
+    assert {copy.object_id for copy in plan.copies} <= set(range(1, 11))
+
+
+def test_plan_cycle_six_equal_disks_lose_little_with_the_worst_pair() -> None:
+    count, disks = 3000, range(1, 7)
+    holders = {number: frozenset[int]() for number in range(count)}
+    for disk in disks:
+        sets = dict(enumerate(set(holders.values()), start=1))
+        identifiers = {members: number for number, members in sets.items()}
+        objects = [ObjectFacts(number, 0, identifiers[members], 1, 0, 0) for number, members in holders.items()]
+        plan = plan_cycle(objects, sets, DiskFacts(disk, count * 4 // 10 * BLOCK), Policy(), NOW, Random(disk))
+        for copy in plan.copies:
+            holders[copy.object_id] |= {disk}
+    lost = [sum(members <= set(dead) for members in holders.values()) for dead in itertools.combinations(disks, 2)]
+    # 0.04 is the mean, which no plan beats; filling the fewest copies first cannot do better than 0.075.
+    assert max(lost) <= 0.085 * count
 
 
 def test_plan_cycle_file_too_large_for_the_file_system_is_counted_apart() -> None:
