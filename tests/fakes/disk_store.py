@@ -1,0 +1,164 @@
+"""A ``DiskStore`` in memory that fails where a test wants it, and forgets in a power cut what was not made durable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
+from distbackupd.model.disks import DiskIdentity, Space, footprint
+from distbackupd.model.errors import DiskFull, DiskGone, DiskReadOnly, Interrupted, SourceChanged
+
+BLOCK = 4096
+TABLES = 64 << 20
+"""Room that the fake's file system has beside its objects, so that a session finds room for the catalogue."""
+
+
+class FakeDiskStore:
+    """``objects_`` and ``unfinished`` are content by digest. ``operations`` counts what was asked of the disk.
+
+    ``fail_at``: the operation (from 1) with which the disk goes away for good, until :meth:`mend`. ``room``: bytes of
+    footprint that fit on it beside its tables.
+    """
+
+    def __init__(self, room: int = 1 << 40, block_size: int = BLOCK, largest_file: int = 0) -> None:
+        self.room = room
+        self.block_size = block_size
+        self.largest_file = largest_file
+        self.read_only = False
+        self.operations = 0
+        self.fail_at: int | None = None
+        self.who: DiskIdentity | None = None
+        self.objects_: dict[bytes, bytes] = {}
+        self.unfinished: dict[bytes, bytes] = {}
+        self.bad: dict[bytes, bytes] = {}
+        self.catalogue: bytes | None = None
+        self.staged_count = 0
+        self._durable: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
+        self._lock = threading.Lock()
+
+    def mend(self) -> None:
+        """The disk works again."""
+        self.fail_at = None
+
+    def power_cut(self) -> None:
+        """What was not flushed is as it was at the last flush."""
+        self.objects_, self.unfinished = dict(self._durable[0]), dict(self._durable[1])
+
+    def identity(self) -> DiskIdentity | None:
+        self._work(counts=False)
+        return self.who
+
+    def write_identity(self, identity: DiskIdentity) -> None:
+        self._work()
+        self.who = identity
+
+    def prepare(self) -> None:
+        self._work()
+        if self.read_only:
+            raise DiskReadOnly("the fake disk is read-only; nothing was changed on it")
+
+    def space(self) -> Space:
+        self._work(counts=False)
+        total = self.room + 2 * TABLES
+        return Space(total, total - self._used(), self.block_size, self.largest_file)
+
+    def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
+        self._work()
+        wanted = sizes(list(self.unfinished))
+        for digest, content in list(self.unfinished.items()):
+            if wanted.get(digest) != len(content) or hashlib.sha256(content).digest() != digest:
+                del self.unfinished[digest]
+        return [StagedCopy(digest, len(content)) for digest, content in self.unfinished.items()]
+
+    def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
+        self._work()
+        content = b""
+        while len(content) <= size and (chunk := os.read(descriptor, 1 << 20)):
+            if pulse.is_set():
+                raise Interrupted("stopped while a file was copied; it will be copied again")
+            content += chunk
+            pulse.beat(len(chunk))
+        if len(content) != size or hashlib.sha256(content).digest() != digest:
+            raise SourceChanged("its content is not what it was when it was hashed")
+        with self._lock:
+            if self._used() + footprint(size, self.block_size) > self.room + TABLES:
+                raise DiskFull("the fake disk is full; what was copied is recorded")
+            self.unfinished[digest] = content
+            self.staged_count += 1
+        return StagedCopy(digest, size)
+
+    def commit(self, staged: Sequence[StagedCopy]) -> None:
+        for copy in staged:
+            self._work()
+            self.objects_[copy.digest] = self.unfinished.pop(copy.digest)
+        self.flush()
+
+    def discard(self, staged: Sequence[StagedCopy]) -> None:
+        for copy in staged:
+            self.unfinished.pop(copy.digest, None)
+
+    def remove(self, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            self._work()
+            self.objects_.pop(digest, None)
+
+    def size_of(self, digest: bytes) -> int | None:
+        self._work(counts=False)
+        return len(self.objects_[digest]) if digest in self.objects_ else None
+
+    def open_object(self, digest: bytes) -> int:
+        self._work(counts=False)
+        if digest not in self.objects_:
+            raise FileNotFoundError(digest.hex())
+        with tempfile.TemporaryFile() as file:
+            file.write(self.objects_[digest])
+            file.seek(0)
+            return os.dup(file.fileno())
+
+    def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
+        self._work(counts=False)
+        content = self.objects_.get(digest)
+        if content is None:
+            return CopyVerdict(digest, size, "it is missing")
+        if len(content) != size:
+            return CopyVerdict(digest, size, f"it has {len(content):,} bytes instead of {size:,}")
+        good = hashlib.sha256(content).digest() == digest
+        return CopyVerdict(digest, size, "" if good else "its content does not match its name")
+
+    def reading_order(self, digests: Iterable[bytes]) -> list[bytes]:
+        return sorted(digests, key=lambda digest: digest in self.objects_)
+
+    def set_aside(self, digest: bytes) -> None:
+        self._work()
+        if digest in self.objects_:
+            self.bad[digest] = self.objects_.pop(digest)
+
+    def objects(self) -> Iterator[tuple[bytes, int]]:
+        self._work(counts=False)
+        yield from sorted((digest, len(content)) for digest, content in self.objects_.items())
+
+    def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
+        self._work()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "copy"
+            write_copy(os.fsencode(path))
+            self.catalogue = path.read_bytes()
+
+    def flush(self) -> None:
+        self._work()
+        self._durable = (dict(self.objects_), dict(self.unfinished))
+
+    def _used(self) -> int:
+        held = [*self.objects_.values(), *self.unfinished.values()]
+        return sum(footprint(len(content), self.block_size) for content in held)
+
+    def _work(self, counts: bool = True) -> None:
+        with self._lock:
+            self.operations += counts
+            if self.fail_at is not None and self.operations >= self.fail_at:
+                raise DiskGone("the fake disk does not answer any more; what was recorded before is safe")
