@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Database:
         """
         self.path = path
         self.read_only = read_only
+        self._caches: list[Callable[[], None]] = []
         with errors_in_words(path), place_in_words(path):
             self.peewee = _open(path, read_only)
             self.connection: sqlite3.Connection = self.peewee.connection()
@@ -67,9 +68,15 @@ class Database:
             self.connection.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Forget the open transaction, if any."""
+        """Forget the open transaction, if any, and what tables remember of it."""
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+        for forget in self._caches:
+            forget()
+
+    def when_rolled_back(self, forget: Callable[[], None]) -> None:
+        """Call ``forget`` whenever rows may be gone again: their ids will be given to others."""
+        self._caches.append(forget)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

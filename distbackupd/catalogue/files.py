@@ -39,6 +39,7 @@ class FileTable:
         self._database = database
         self._holders = holders
         self._attributes: dict[Attributes, int] = {}
+        database.when_rolled_back(self._attributes.clear)
 
     def folder(self, path: bytes) -> list[KnownEntry]:
         """Current entries of the virtual folder, by name."""

@@ -13,6 +13,7 @@ class HolderSets:
         self._database = database
         self._sets: dict[int, frozenset[int]] = {}
         self._ids: dict[frozenset[int], int] = {}
+        database.when_rolled_back(self._forget)
 
     def all(self) -> dict[int, frozenset[int]]:
         """Every set by id. Read again at each call: another process may have added some."""
@@ -31,11 +32,6 @@ class HolderSets:
             self._add(row[0], members)
         return self._ids[members]
 
-    def forget(self) -> None:
-        """Read all again next time: a transaction was rolled back."""
-        self._sets.clear()
-        self._ids.clear()
-
     def with_disk(self, disk: int) -> list[int]:
         """Ids of all sets that hold the disk."""
         return [identifier for identifier, members in self.all().items() if disk in members]
@@ -47,6 +43,9 @@ class HolderSets:
     def removed(self, holders: int, disk: int) -> int:
         """The id of the set without the disk."""
         return self.identifier(self.all()[holders] - {disk})
+
+    def _forget(self) -> None:
+        self._sets, self._ids = {}, {}
 
     def _add(self, identifier: int, members: frozenset[int]) -> None:
         self._sets[identifier] = members
