@@ -193,6 +193,8 @@ class _Scanner:
     def walk(self, visits: Sequence[_Visit]) -> None:
         """Walk depth first; commits now and then. Raises Interrupted."""
         stack = list(reversed(visits))
+        # A folder that is to be looked at may also turn up as a new one below another: once is enough.
+        given, walked = {visit.virtual for visit in visits}, set[bytes]()
         reporter = self._bench.reporter
         reporter.begin("scanning")
         committed = self._bench.clock.monotonic()
@@ -201,6 +203,10 @@ class _Scanner:
                 if self._stop.is_set():
                     raise Interrupted("the scan was stopped; what it recorded stays, the next one goes on there")
                 visit = stack.pop()
+                if visit.virtual in walked:
+                    continue
+                if visit.virtual in given:
+                    walked.add(visit.virtual)
                 below, entries = self._visit(visit)
                 stack.extend(reversed(below))
                 reporter.advance(entries, 0, visit.virtual)
