@@ -98,7 +98,7 @@ def command_session(arguments: argparse.Namespace, writes: bool) -> Iterator[Com
     # What changes nothing makes no catalogue either.
     read_only = not writes or (arguments.noaction and not (folder / CATALOGUE_NAME).exists())
     with open_catalogue(folder, read_only) as catalogue:
-        activity = f"dsb {arguments.command_name}"
+        activity = printable(f"dsb {arguments.command_name} {getattr(arguments, 'disk', None) or ''}").rstrip()
         with engine_lock(folder, activity) if writes else nullcontext(), _stopped_by_signals(stop):
             bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings))
             yield CommandSession(arguments, bench, settings, stop, folder)

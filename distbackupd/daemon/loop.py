@@ -124,7 +124,8 @@ class Loop:
         except Interrupted as interrupted:
             log.debug("%s: %s", self._inbox.job_stop.reason or "stopped", interrupted)
         except DistbackupError as error:
-            log.error("%s", error)
+            if not error.told:
+                log.error("%s", error)
             return error.exit_code
         except Exception:
             log.exception("a bug in distbackupd, please report it; the daemon goes on with what comes next")

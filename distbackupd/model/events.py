@@ -156,7 +156,8 @@ class SessionFailed(Event):
 
     @property
     def sentence(self) -> str:
-        return f"{self.disk}: stopped: {self.reason}"
+        # Whoever mounts and unmounts names the disk.
+        return self.reason if self.reason.startswith(f"{self.disk} ") else f"{self.disk}: stopped: {self.reason}"
 
     @property
     def fields(self) -> dict[str, str]:

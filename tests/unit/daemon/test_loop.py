@@ -110,6 +110,18 @@ def test_busy_again_later_is_told_again(scene: Scene, caplog: pytest.LogCaptureF
     assert len(caplog.records) == 2
 
 
+def test_error_that_the_engine_told_already_is_not_told_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    trouble = CatalogueTrouble("there is no room left for the catalogue")
+    trouble.told = True
+
+    def fail(_volume: object, _stop: object) -> None:
+        raise trouble
+
+    scene.engine.on_back_up = fail
+    assert scene.work_off(DISK) == 5
+    assert caplog.records == []
+
+
 def test_disk_unplugged_while_it_is_backed_up_stops_the_session_and_the_loop_goes_on(scene: Scene) -> None:
     begun = threading.Event()
     scene.engine.on_back_up = lambda volume, stop: wait_until_stopped(stop, begun) if volume.device == "/dev/sdb1" else None
