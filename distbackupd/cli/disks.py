@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from distbackupd.cli.output import say, say_json, say_table
 from distbackupd.cli.session import CommandSession
-from distbackupd.engine.enrolment import enrol, move, refresh, rename
+from distbackupd.engine.enrolment import check_capacity, enrol, move, refresh, rename
 from distbackupd.engine.recognition import locate, recognise
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble, UsageError
@@ -72,7 +72,9 @@ def set_disk(session: CommandSession) -> int:
     disk = session.find_disk(arguments.disk)
     changed = disk
     if arguments.size is not None:
-        changed = replace(changed, capacity=parse_size(arguments.size))
+        size = parse_size(arguments.size)
+        check_capacity(size)
+        changed = replace(changed, capacity=size)
     if arguments.relpath is not None:
         relative = os.fsencode(arguments.relpath).strip(b"/")
         if b".." in relative.split(b"/"):

@@ -50,8 +50,7 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
         raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
     space = bench.open_store(path if os.path.exists(path) else mount.root, mount).space()
     size = default_capacity(space.total) if capacity is None else capacity
-    if size < _SMALLEST:
-        raise UsageError(f"{say_size(size)} is too small for a backup disk; give it --size 1M or more")
+    check_capacity(size)
     disk = BackupDisk(
         id=0,
         uuid=identity.uuid if identity else str(uuid.uuid4()),
@@ -83,6 +82,12 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
     disk = bench.catalogue.disks.add(disk)
     adopted, _ = refresh(bench, disk, store)
     return Enrolment(disk, mount, adopted, advice)
+
+
+def check_capacity(size: int) -> None:
+    """Raises UsageError if a disk of this size could hold nothing."""
+    if size < _SMALLEST:
+        raise UsageError(f"{say_size(size)} is too small for a backup disk; give it --size 2M or more")
 
 
 def rename(bench: Bench, disk: BackupDisk, name: str, store: DiskStore | None) -> BackupDisk:

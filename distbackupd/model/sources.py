@@ -7,6 +7,9 @@ from typing import Any
 
 from distbackupd.model.errors import UsageError
 
+LARGEST_NUMBER = 2**31 - 1
+"""The highest priority or limit of copies, here and in side files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -57,6 +60,8 @@ class FolderSettings:
             elif key in ("priority", "maxcopies"):
                 if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                     raise UsageError(f"{key} is a whole number from 0 up, not {value!r}")
+                if value is not None and value > LARGEST_NUMBER:
+                    raise UsageError(f"{key} is {LARGEST_NUMBER:,} at the most, not {value:,}")
                 values[key] = value or None
             elif key == "rules":
                 if not isinstance(value or [], list) or not all(isinstance(rule, str) for rule in value or []):
