@@ -37,14 +37,24 @@ class Database:
         self.read_only = read_only
         self._caches: list[Callable[[], None]] = []
         with errors_in_words(path), place_in_words(path):
+            _look_at(path, read_only)
             self.peewee = _open(path, read_only)
             self.connection: sqlite3.Connection = self.peewee.connection()
-            _check_version(self.connection, path, read_only)
-            if read_only:
-                self.connection.execute("PRAGMA query_only=1")
-            else:
-                _migrate(self.connection, path)
-                self.connection.executescript(schema.WAITING)
+            try:
+                self._prepare()
+            except BaseException:
+                self.peewee.close()
+                raise
+
+    def _prepare(self) -> None:
+        for pragma in ("busy_timeout=30000", "foreign_keys=0", "cache_size=-65536", "mmap_size=268435456"):
+            self.connection.execute(f"PRAGMA {pragma}")
+        _check_version(self.connection, self.path, self.read_only)
+        if self.read_only:
+            self.connection.execute("PRAGMA query_only=1")
+        else:
+            _migrate(self.connection, self.path)
+            self.connection.executescript(schema.WAITING)
 
     def close(self) -> None:
         """Roll back what was not committed and close."""
@@ -123,6 +133,16 @@ def _code_of_target(name: str) -> int | None:
     return errno.EIO if name.startswith("SQLITE_IOERR") else codes.get(name)
 
 
+def _look_at(path: Path, read_only: bool) -> None:
+    """Refuse what cannot be a catalogue of ours without leaving files beside it, as opening it would in WAL mode."""
+    if path.exists() and not path.is_file():
+        raise CatalogueTrouble(f"{_said(path)} is no file, so it cannot be a catalogue; it was left as it is")
+    # With a -wal the newest state is not in the file itself.
+    if path.exists() and path.stat().st_size and not Path(f"{path}-wal").exists():
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as looked_at:
+            _check_version(looked_at, path, read_only)
+
+
 def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
     there = path.exists()
     if there and not path.stat().st_size:
@@ -144,10 +164,7 @@ def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
         target = path.absolute().as_uri()
     database = peewee.SqliteDatabase(target, uri=True, autoconnect=False, timeout=30)
     database.connect()
-    connection: sqlite3.Connection = database.connection()
-    connection.isolation_level = None
-    for pragma in ("busy_timeout=30000", "foreign_keys=0", "cache_size=-65536", "mmap_size=268435456"):
-        connection.execute(f"PRAGMA {pragma}")
+    database.connection().isolation_level = None
     return database
 
 
