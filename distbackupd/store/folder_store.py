@@ -271,7 +271,8 @@ class FolderStore:
                 filled = view[:count]
                 state.update(filled)
                 with in_words(self.root):
-                    if sparse and filled == zeros[:count]:
+                    # Not the view: memoryviews compare byte by byte.
+                    if sparse and buffer.startswith(zeros if count == CHUNK else zeros[:count]):
                         os.lseek(target, count, os.SEEK_CUR)
                     else:
                         _write_all(target, filled)
