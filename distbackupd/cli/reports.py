@@ -9,7 +9,7 @@ from distbackupd.cli.output import say, say_json, say_json_list, say_table
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import overview
 from distbackupd.model.files import EntryKind
-from distbackupd.model.text import printable, say_count, say_duration, say_size
+from distbackupd.model.text import printable, say_ago, say_count, say_size
 from distbackupd.planning.selection import matcher, prefix
 from distbackupd.wiring import current_activity
 
@@ -71,7 +71,7 @@ def print_overview(session: CommandSession, exclude_saturated: bool = False, tit
             sizes[-1] -= min(saturated, sizes[-1])
         cells = [say_size(size) if size else "-" for size in sizes]
         rows.append([item.disk.name, say_size(item.used), say_size(max(0, item.free)), *cells])
-    header = ["disk", "total", "free", *(f"in {say_count(copies, 'copy', 'copies')}" for copies in levels)]
+    header = ["disk", "used", "free", *(f"in {say_count(copies, 'copy', 'copies')}" for copies in levels)]
     say_table(header, rows, right=range(1, len(header)))
 
 
@@ -124,7 +124,7 @@ def status(session: CommandSession) -> int:
         )
         return 0
     say(f"Now: {activity}" if activity else "Now: nothing is at work on this catalogue")
-    say(f"Last scan: {say_duration(now - int(last_scan))} ago" if last_scan else "Last scan: never; 'dsb update' makes one")
+    say(f"Last scan: {say_ago(now - int(last_scan))}" if last_scan else "Last scan: never; 'dsb update' makes one")
     for copies, (objects, size, _) in state.by_copies.items():
         count = "No copy" if not copies else say_count(copies, "copy", "copies").capitalize()
         say(f"{count}: {say_size(size)} in {say_count(objects, 'object')}")
@@ -132,7 +132,7 @@ def status(session: CommandSession) -> int:
         say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
     for item in state.disks:
         at = item.disk.last_session_at
-        seen = f"{say_duration(now - at)} ago" if at else "never backed up to"
+        seen = say_ago(now - at) if at else "never backed up to"
         say(f"{item.disk.name}: {say_size(item.used)} of {say_size(item.disk.capacity)} used, {seen}")
     if recent:
         say("Last sessions:")

@@ -65,8 +65,11 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
     advice = []
     if size > space.total:
         advice.append(f"its size, {say_size(size)}, is more than the {say_size(space.total)} that its file system has")
+    if size > space.free + space.reserved:
+        advice.append(f"only {say_size(space.free)} of it are free now; the rest is filled when there is room")
     unavoidable = min(space.total // 40, _EXT4_KEEPS_BLOCKS * space.block_size)
-    if space.reserved > unavoidable and mount.filesystem_type in ("ext4", "ext3", "ext2"):
+    reserves = space.reserved > unavoidable and mount.filesystem_type in ("ext4", "ext3", "ext2")
+    if reserves and mount.root != b"/":  # the system's own disk needs them
         advice.append(
             f"its {mount.filesystem_type} reserves {say_size(space.reserved)} for root, which a backup disk does not "
             f"need: 'tune2fs -m 0 {mount.device}' sets them free"

@@ -64,6 +64,11 @@ def say_duration(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
+def say_ago(seconds: float) -> str:
+    """``just now``, ``12 min ago``, ``3 days ago``."""
+    return "just now" if seconds < 60 else f"{say_duration(seconds)} ago"
+
+
 def printable(text: str | bytes) -> str:
     """One line that a terminal and a journal can show: control characters and bytes that are no UTF-8 are escaped."""
     decoded = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
