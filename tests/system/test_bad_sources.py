@@ -137,7 +137,7 @@ def test_a_side_file_that_says_nothing_usable_is_told(scene: Scene) -> None:
     assert done.err == (
         "/below/1.meta-inf: skipped, this side file says nothing usable: it is no JSON; it will be tried again\n"
     )
-    assert len(scene.paths()) == 10
+    assert "/below/1" in scene.paths()
 
 
 @pytest.mark.parametrize(

@@ -359,3 +359,24 @@ def test_a_session_checks_its_share_and_no_more(tmp_path: Path) -> None:
     dsb.ok("source", "map", "/", tmp_path / "source")
     dsb.ok("disk", "add", "one", tmp_path / "disk")
     assert "one: copied 40 objects (4.00 MB), checked 4 objects" in dsb.ok("backup", "one", "-u")
+
+
+def test_what_is_printed_as_json_can_be_read(tmp_path: Path) -> None:
+    dsb = Dsb(tmp_path / "catalogue")
+    write_random(tmp_path / "source", 3, 1000)
+    dsb.ok("source", "map", "/", tmp_path / "source")
+    assert dsb.json("update")["hashed"] == 3
+    added = dsb.json("disk", "add", "one", tmp_path / "disk")
+    assert added["name"] == "one"
+    assert len(dsb.json("backup", "one", "--simulate")) == 3
+    done = dsb.json("backup", "one", "-u")
+    assert (done["uuid"], done["copied_objects"]) == (added["uuid"], 3)
+    assert dsb.json("backup", "one", "--simulate") == []
+    assert dsb.json("verify", "one")["objects"] == 3
+    assert dsb.json("info")["disks"][0]["objects"] == 3
+    assert [entry["path"] for entry in dsb.json("ls", "/00*")] == ["/000", "/001", "/002"]
+    assert dsb.json("ls", "nothing") == []
+    assert dsb.json("disk", "list")[0]["path"] == str(tmp_path / "disk")
+    assert dsb.json("status")["activity"] is None
+    assert dsb.json("restore", "one", tmp_path / "restored")["restored"] >= 3
+    assert dsb.json("source")["settings"] == {}

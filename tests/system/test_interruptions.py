@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.fault_disk import fault_disk
+from tests.bed.loop_disks import mounted_at
 from tests.bed.opened_files import opened_files
 from tests.bed.programs import Dsb
 from tests.bed.waiting import wait_until
@@ -116,9 +118,9 @@ def test_update_killed_while_hashing_reads_nothing_again_that_was_stored(scene: 
     assert len(scene.stored()) == 20
 
 
-def make_huge(path: Path) -> None:
+def make_huge(path: Path, size: int = HUGE) -> None:
     """So large that copying it takes more than half a minute; a side file spares hashing it before."""
-    os.truncate(path, HUGE)
+    os.truncate(path, size)
     digest = hashlib.sha256(b"not its content").hexdigest()
     path.with_name(f"{path.name}.meta-inf").write_text(json.dumps({"hash": digest}))
 
@@ -144,7 +146,7 @@ def test_backup_ended_in_the_middle_of_a_file_leaves_nothing_half_recorded(scene
     else:
         assert process.returncode == 130, out + err
         assert re.search(
-            r"one: interrupted after \d+ objects; what was copied is recorded, the next plug goes on there\n", out
+            r"one: interrupted after \d+ objects?; what was copied is recorded, the next plug goes on there\n", out
         )
         assert err == "stopping as soon as nothing is left half-done; press Ctrl+C again to stop at once\n"
         scene.assert_disk_and_catalogue_agree()
@@ -176,3 +178,63 @@ def test_a_second_program_is_refused_while_one_works(scene: Scene) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=5)
     scene.dsb.ok("source", "lock", "/x")
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_looked_at_again(scene: Scene) -> None:
+    huge = scene.by_inode()[0]
+    os.truncate(huge, HUGE)
+    process = scene.dsb.start("update")
+    wait_until(lambda: is_reading(process, huge), "the huge file is being read")
+    os.truncate(huge, 10)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, ""), out
+    assert {entry["path"]: entry["size"] for entry in scene.dsb.json("ls")}[f"/{huge.name}"] == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "later", "reason"),
+    [
+        (HUGE, lambda path: os.truncate(path, 10), "its content is not what it was when it was hashed"),
+        (1 << 30, lambda path: os.truncate(path, 2 << 30), "it grew while it was copied"),
+        (1 << 30, lambda path: path.unlink(), "its content is not what it was when it was hashed"),
+    ],
+    ids=["shrinks", "grows", "goes"],
+)
+def test_a_file_that_changes_while_it_is_copied_is_skipped(scene: Scene, size: int, later, reason: str) -> None:
+    scene.dsb.ok("disk", "add", "one", scene.disk, "--size", "1T")
+    huge = scene.by_inode()[0]
+    make_huge(huge, size)
+    scene.dsb.ok("update")
+    process = scene.dsb.start("backup", "one")
+    wait_until(lambda: is_reading(process, huge), "the huge file is being copied")
+    later(huge)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 3, out + err
+    assert err == f"/{huge.name}: skipped, {reason}; it will be tried again\n"
+    assert "one: copied 20 objects" in out, "the other files, and the side file"
+    assert "; 1 file skipped, to be tried again" in out
+    scene.assert_disk_and_catalogue_agree()
+
+
+@pytest.mark.needs("nbd", "ext4")
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_a_disk_that_fails_while_it_is_written_ends_the_session(scene: Scene, tmp_path: Path, error: str) -> None:
+    with fault_disk(tmp_path / "bed", megabytes=100, error=error) as disk:
+        with mounted_at(disk.volume.device, tmp_path / "mounted by hand") as root:
+            scene.dsb.ok("disk", "add", "one", root)
+            scene.dsb.ok("backup", "one", "-u", "--limit", "60")
+            held = scene.dsb.json("info")["disks"][0]["objects"]
+            disk.break_writes()
+            done = scene.dsb("backup", "one")
+            assert done.status == 4, done
+            assert len(done.err.splitlines()) == 1
+            assert done.err.startswith("one: stopped: the disk at ")
+            assert "what was" in done.err
+            assert scene.dsb.json("info")["disks"][0]["objects"] == held
+            disk.mend()
+        subprocess.run(["fsck.ext4", "-p", disk.volume.device], capture_output=True, check=False)
+        with mounted_at(disk.volume.device, tmp_path / "mounted by hand") as root:
+            scene.disk = root
+            scene.dsb.ok("backup", "one")
+            scene.assert_disk_and_catalogue_agree()
+            assert scene.dsb.json("info")["copies"].keys() == {"1"}
