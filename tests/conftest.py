@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         needs.append("udevd")
     reasons = {need: reason for need in needs if (reason := probe(need))}
     if reasons:
-        sentence = "; ".join(f"{need}: {reason}" for need, reason in reasons.items())
-        if os.environ.get("DISTBACKUPD_NO_SKIPS") == "1":
-            pytest.fail(f"would be skipped, and DISTBACKUPD_NO_SKIPS=1 forbids that: {sentence}", pytrace=False)
-        pytest.skip(sentence)
+        pytest.skip("; ".join(f"{need}: {reason}" for need, reason in reasons.items()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With DISTBACKUPD_NO_SKIPS=1 what was skipped, in whatever way, has failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("DISTBACKUPD_NO_SKIPS") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and DISTBACKUPD_NO_SKIPS=1 forbids that: {report.longrepr}"
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
