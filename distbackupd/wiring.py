@@ -13,9 +13,10 @@ from distbackupd.config.settings import Settings
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.overview import idle_status
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
-from distbackupd.engine.scan import ScanOptions, scan
+from distbackupd.engine.scan import LAST_SCAN, SCANNED, ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, back_up_volume
 from distbackupd.engine.verification import VerificationOptions
+from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.hotplug.enrolled import EnrolledDisks
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Mount, Volume
@@ -121,8 +122,14 @@ class Engine:
 
     def last_scan(self) -> int | None:
         """When the last whole scan ended, unix seconds."""
-        recalled = self._bench.catalogue.sessions.recall("last_scan")
+        recalled = self._bench.catalogue.sessions.recall(LAST_SCAN)
         return None if recalled is None else int(recalled)
+
+    def unscanned(self) -> str | None:
+        """A name for the present sources and settings if no whole scan has seen them yet; None if one has."""
+        sources = self._bench.catalogue.sources
+        present = VirtualTree(sources.all(), sources.settings()).fingerprint()
+        return None if self._bench.catalogue.sessions.recall(SCANNED) == present else present
 
     def status(self) -> str:
         """One line: what is protected how well."""

@@ -8,6 +8,7 @@ import time
 from distbackupd.cli.output import say, say_json, say_json_list, say_table
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import overview
+from distbackupd.engine.scan import LAST_SCAN
 from distbackupd.model.files import EntryKind
 from distbackupd.model.text import printable, say_ago, say_count, say_size
 from distbackupd.planning.selection import matcher, prefix
@@ -109,7 +110,7 @@ def status(session: CommandSession) -> int:
     """``dsb status``"""
     state = overview(session.bench)
     activity = current_activity(session.folder)
-    last_scan = session.bench.catalogue.sessions.recall("last_scan")
+    last_scan = session.bench.catalogue.sessions.recall(LAST_SCAN)
     recent = session.bench.catalogue.sessions.recent(5)
     now = int(time.time())
     if session.json:

@@ -57,6 +57,9 @@ class Engine(Protocol):
     def last_scan(self) -> int | None:
         """When the last full scan ended, in unix seconds; None: never."""
 
+    def unscanned(self) -> str | None:
+        """A name for the present sources and settings if no full scan has seen them yet; None if one has."""
+
     def status(self) -> str:
         """One line: what is protected how well."""
 

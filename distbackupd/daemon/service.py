@@ -96,7 +96,7 @@ def serve(options: Options, parts: Parts) -> int:
         readiness.status("opening the catalogue")
         readiness.extend_timeout(OPENING_SECONDS)
         with parts.open_engine(folder, settings, reporter) as engine:
-            if scan_is_due(engine.last_scan(), time.time()):
+            if scan_is_due(engine.last_scan(), time.time()) or engine.unscanned() is not None:
                 inbox.post(JobDue(SCAN))
             with ExitStack() as cleanup:
                 household = _Household(options, settings, engine, reporter, inbox.post)
@@ -136,6 +136,7 @@ class _Household:
         self._schedule = Schedule(post)
         self._watcher: Watcher | None = None
         self._watching: Watching | None = None
+        self._asked: str | None = None
 
     def start(self) -> None:
         self._schedule.start(self._settings.scan_at_time)
@@ -152,6 +153,11 @@ class _Household:
     def tend(self) -> None:
         if self._watching:
             self._watching.want(self._engine.source_folders() if self._settings.watch else [])
+        unscanned = self._engine.unscanned()
+        if unscanned is not None and unscanned != self._asked:
+            # Once: a scan that could not be done is made up for at night.
+            self._asked = unscanned
+            self._post(JobDue(SCAN))
 
     def idle(self) -> None:
         self._reporter.forget()

@@ -20,6 +20,11 @@ from distbackupd.model.text import printable
 from distbackupd.planning.attendance import distrust
 from distbackupd.planning.comparison import FolderComparison, compare_folder
 
+LAST_SCAN = "last_scan"
+"""Fact: when the last whole scan ended, unix seconds."""
+SCANNED = "scanned"
+"""Fact: the fingerprint of the sources and settings that it saw."""
+
 _COMMIT_SECONDS = 1.0
 
 
@@ -93,7 +98,8 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
             _look_again(bench, tree, tally, stop)
         files.finish_scan(bench.clock.now(), whole)
         if whole:
-            bench.catalogue.sessions.remember("last_scan", str(bench.clock.now()))
+            bench.catalogue.sessions.remember(LAST_SCAN, str(bench.clock.now()))
+            bench.catalogue.sessions.remember(SCANNED, tree.fingerprint())
     finished = ScanFinished(
         entries=tally.entries,
         new=tally.new,

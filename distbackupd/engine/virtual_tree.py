@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -31,6 +32,10 @@ class VirtualTree:
         self._settings = settings
         self._deepest_first = [(item, item.virtual_path.rstrip(b"/") + b"/") for item in reversed(self.sources)]
         self._real = {source.virtual_path: source.real_path for source in self.sources}
+
+    def fingerprint(self) -> str:
+        """Equal for equal sources and settings: whether a scan saw the present ones."""
+        return hashlib.sha256(repr((self.sources, sorted(self._settings.items()))).encode()).hexdigest()
 
     def is_source(self, virtual_path: bytes) -> bool:
         """Whether a source is mapped exactly there."""

@@ -21,6 +21,7 @@ class FakeEngine:
         self.ours = True
         self.busy = False
         self.scanned_at: int | None = None
+        self.unscanned_name: str | None = None
         self.folders: list[bytes] = []
         self.on_scan: Callable[[Stop], None] = lambda _stop: None
         self.on_back_up: Callable[[Volume, Stop], None] = lambda _volume, _stop: None
@@ -43,6 +44,9 @@ class FakeEngine:
 
     def last_scan(self) -> int | None:
         return self.scanned_at
+
+    def unscanned(self) -> str | None:
+        return self.unscanned_name
 
     def status(self) -> str:
         return "all is well"

@@ -16,7 +16,7 @@ import pytest
 from distbackupd.daemon.main import run
 from distbackupd.daemon.service import Options, Parts, Post, scan_is_due
 from distbackupd.model.disks import Volume
-from distbackupd.model.events import DiskAppeared, DiskVanished
+from distbackupd.model.events import DiskAppeared, DiskVanished, JobDue, ReloadAsked
 from tests.fakes.engine import FakeEngine, wait_until_stopped
 
 DISK = Volume("/dev/sdb1", "u1", "ext4")
@@ -234,6 +234,21 @@ def test_serve_never_scanned_catches_up_before_the_disks(scene: Scene) -> None:
     scene.engine.on_back_up = lambda _volume, _stop: terminate()
     assert scene.run() == 0
     assert scene.engine.done == [("scan", None), ("back up", "/dev/sdb1")]
+
+
+def test_serve_source_mapped_meanwhile_is_scanned_once(scene: Scene) -> None:
+
+    def script() -> None:
+        scene.manager.wait_for("^STATUS=all is well$")
+        scene.engine.unscanned_name = "one more source"
+        for _ in range(2):
+            scene.monitors[0].post(JobDue("tend"))
+            scene.monitors[0].post(ReloadAsked())  # done after the tending, and seen from outside
+            scene.manager.wait_for("^RELOADING=1")
+        terminate()
+
+    assert scene.run(script) == 0
+    assert scene.engine.done.count(("scan", None)) == 1
 
 
 def test_serve_once_does_what_is_due_and_leaves(scene: Scene) -> None:
