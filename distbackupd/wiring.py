@@ -13,7 +13,7 @@ from distbackupd.config.settings import Settings
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.overview import idle_status
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
-from distbackupd.engine.scan import LAST_SCAN, SCANNED, ScanOptions, scan
+from distbackupd.engine.scan import SCANNED, ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.engine.virtual_tree import VirtualTree
@@ -108,7 +108,7 @@ class Engine:
     def back_up(self, volume: Volume, stop: Stop) -> bool:
         """Sessions for all enrolled disks on a plugged-in volume; False: there is none, nothing was touched.
 
-        Trouble with the disk is told to the reporter. Raises EngineBusy, Interrupted.
+        Raises EngineBusy, Interrupted, and DiskTrouble that is told already.
         """
         known = {disk.filesystem_uuid for disk in self._bench.catalogue.disks.all()}
         if volume.filesystem_uuid not in known:
@@ -119,11 +119,6 @@ class Engine:
     def source_folders(self) -> list[bytes]:
         """Real folders of all sources."""
         return [source.real_path for source in self._bench.catalogue.sources.all()]
-
-    def last_scan(self) -> int | None:
-        """When the last whole scan ended, unix seconds."""
-        recalled = self._bench.catalogue.sessions.recall(LAST_SCAN)
-        return None if recalled is None else int(recalled)
 
     def unscanned(self) -> str | None:
         """A name for the present sources and settings if no whole scan has seen them yet; None if one has."""

@@ -48,14 +48,11 @@ class Engine(Protocol):
     def back_up(self, volume: Volume, stop: Stop) -> bool:
         """Whole session with a plugged-in volume; False: it is not ours and was not touched.
 
-        Disk trouble is told to the reporter and does not raise. Raises EngineBusy, Interrupted.
+        Raises EngineBusy, Interrupted, and DiskTrouble that is told already.
         """
 
     def source_folders(self) -> list[bytes]:
         """Real folders of all sources."""
-
-    def last_scan(self) -> int | None:
-        """When the last full scan ended, in unix seconds; None: never."""
 
     def unscanned(self) -> str | None:
         """A name for the present sources and settings if no full scan has seen them yet; None if one has."""

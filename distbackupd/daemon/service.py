@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -30,9 +29,6 @@ from distbackupd.schedule.schedule import SCAN, Schedule
 from distbackupd.sources.watcher import Watcher
 
 log = logging.getLogger(__name__)
-
-CATCH_UP_SECONDS = 86_400
-"""A last scan older than this is made up for at the start."""
 
 OPENING_SECONDS = 1800.0
 """How long opening the catalogue may take: a big one may have to be brought to a newer form."""
@@ -96,8 +92,8 @@ def serve(options: Options, parts: Parts) -> int:
         readiness.status("opening the catalogue")
         readiness.extend_timeout(OPENING_SECONDS)
         with parts.open_engine(folder, settings, reporter) as engine:
-            if scan_is_due(engine.last_scan(), time.time()) or engine.unscanned() is not None:
-                inbox.post(JobDue(SCAN))
+            # What changed while nobody watched only a scan finds; it goes before the disks that are plugged in.
+            inbox.post(JobDue(SCAN))
             with ExitStack() as cleanup:
                 household = _Household(options, settings, engine, reporter, inbox.post)
                 loop = Loop(inbox, engine, household, heart)
@@ -117,11 +113,6 @@ def serve(options: Options, parts: Parts) -> int:
                 loop.run()
                 log.info("stopped")
     return 0
-
-
-def scan_is_due(last_scan: int | None, now: float) -> bool:
-    """Whether the daemon has a scan to make up for; a last scan in the future is a wrong clock and counts as none."""
-    return last_scan is None or not 0 <= now - last_scan <= CATCH_UP_SECONDS
 
 
 class _Household:

@@ -45,8 +45,8 @@ class SessionOptions:
 def back_up_volume(bench: Bench, volume: Volume, options: SessionOptions, stop: Stop) -> bool:
     """Mount a plugged-in volume and run a session for each enrolled disk on it; whether there was one.
 
-    An unknown volume is not touched, not even mounted. Trouble with the disk is told and ends its session; it does not
-    raise. Raises Interrupted when stopped; the volume is unmounted then too.
+    An unknown volume is not touched, not even mounted. Raises DiskTrouble, the first if there are several, after telling
+    it and unmounting the volume; Interrupted when stopped, the volume is unmounted then too.
     """
     disks = [disk for disk in bench.catalogue.disks.all() if disk.filesystem_uuid == volume.filesystem_uuid]
     if not disks:
@@ -56,26 +56,28 @@ def back_up_volume(bench: Bench, volume: Volume, options: SessionOptions, stop: 
         refuse_clones(bench, volume.filesystem_uuid)
     except DiskTrouble as trouble:
         bench.reporter.tell(DiskRefused(names, str(trouble)))
-        return True
+        trouble.told = True
+        raise
+    finished, troubles = [], []
     try:
         with bench.mounter.mounted(volume, disks[0].name) as mount:
-            finished = [disk for disk in disks if _run_told(bench, disk, mount, options, stop)]
-        for disk in finished:
-            if mount.ours:
-                bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
-            else:
-                bench.reporter.tell(StillMounted(disk.name, disk.uuid, printable(mount.root)))
+            for disk in disks:
+                try:
+                    run_session(bench, disk, root_on(disk, mount), mount, options, stop)
+                    finished.append(disk)
+                except DiskTrouble as trouble:
+                    troubles.append(trouble)
     except DiskTrouble as trouble:
         bench.reporter.tell(SessionFailed(names, disks[0].uuid, str(trouble)))
-    return True
-
-
-def _run_told(bench: Bench, disk: BackupDisk, mount: Mount, options: SessionOptions, stop: Stop) -> bool:
-    """Whether the session came to its end; if the disk was the reason why not, that is told already."""
-    try:
-        run_session(bench, disk, root_on(disk, mount), mount, options, stop)
-    except DiskTrouble:
-        return False
+        trouble.told = True
+        raise
+    for disk in finished:
+        if mount.ours:
+            bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
+        else:
+            bench.reporter.tell(StillMounted(disk.name, disk.uuid, printable(mount.root)))
+    if troubles:
+        raise troubles[0]
     return True
 
 

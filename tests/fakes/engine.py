@@ -20,7 +20,6 @@ class FakeEngine:
         self.done: list[object] = []
         self.ours = True
         self.busy = False
-        self.scanned_at: int | None = None
         self.unscanned_name: str | None = None
         self.folders: list[bytes] = []
         self.on_scan: Callable[[Stop], None] = lambda _stop: None
@@ -41,9 +40,6 @@ class FakeEngine:
 
     def source_folders(self) -> list[bytes]:
         return self.folders
-
-    def last_scan(self) -> int | None:
-        return self.scanned_at
 
     def unscanned(self) -> str | None:
         return self.unscanned_name
