@@ -36,6 +36,7 @@ class Database:
         self.path = path
         self.read_only = read_only
         self._caches: list[Callable[[], None]] = []
+        self._changes_before = 0
         with errors_in_words(path), place_in_words(path):
             _look_at(path, read_only)
             self.peewee = _open(path, read_only)
@@ -71,6 +72,12 @@ class Database:
         """Start a write transaction unless one is open."""
         if not self.connection.in_transaction:
             self.connection.execute("BEGIN IMMEDIATE")
+            self._changes_before = self.connection.total_changes
+
+    @property
+    def changed(self) -> bool:
+        """Whether the open transaction changed any row."""
+        return self.connection.in_transaction and self.connection.total_changes > self._changes_before
 
     def commit(self) -> None:
         """Make the open transaction, if any, durable."""

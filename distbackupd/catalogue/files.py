@@ -121,6 +121,11 @@ class FileTable:
         self._database.execute(f"{_TOUCH} {lost} AND object IS NOT NULL", parameters)
         return self._database.execute(f"UPDATE file SET gone = ? WHERE {lost}", (now, *parameters)).rowcount
 
+    def scanned_sources(self) -> list[bytes]:
+        """Virtual folders that were scanned as sources and are still known: they have an entry of their own."""
+        own = "SELECT 1 FROM file WHERE file.folder = folder.id AND name = x'' AND gone = 0"
+        return [row[0] for row in self._database.execute(f"SELECT path FROM folder WHERE EXISTS ({own}) ORDER BY path")]
+
     def start_scan(self) -> None:
         """Empty the queue of files that wait to be hashed."""
         self._database.execute("DELETE FROM waiting")
@@ -201,7 +206,7 @@ class FileTable:
 
     def commit(self) -> None:
         """Make what was recorded durable."""
-        if self._database.connection.in_transaction:
+        if self._database.changed:
             self._database.grow_generation()
         self._database.commit()
 

@@ -70,6 +70,9 @@ class FileTable(Protocol):
     def has_entries_below(self, path: bytes) -> bool:
         """Whether any current entry but the folder itself is known in or below the virtual folder."""
 
+    def scanned_sources(self) -> list[bytes]:
+        """Virtual folders that were scanned as sources and are still known: they have an entry of their own."""
+
     def start_scan(self) -> None:
         """Empty the queue of files that wait to be hashed."""
 
