@@ -82,6 +82,8 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     files.start_scan()
     try:
         scanner = _Scanner(bench, tree, options, stop, tally)
+        if whole:
+            scanner.forget_former_sources()
         scanner.walk(scanner.roots() if whole else scanner.touched(options.folders or ()))
         if whole:
             tally.gone += files.forget_below(b"/", [source.virtual_path for source in tree.sources], scanner.now)
@@ -95,7 +97,7 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         files.commit()
         _hash(bench, tree, tally, stop)
         if tally.changing:
-            _look_again(bench, tree, tally, stop)
+            _look_again(bench, tree, options, tally, stop)
         files.finish_scan(bench.clock.now(), whole)
         if whole:
             bench.catalogue.sessions.remember(LAST_SCAN, str(bench.clock.now()))
@@ -124,25 +126,20 @@ def _hash(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop) -> None:
     tally.changing = outcome.changing
 
 
-def _look_again(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop) -> None:
+def _look_again(bench: Bench, tree: VirtualTree, options: ScanOptions, tally: _Tally, stop: Stop) -> None:
     """Files that changed between the walk and the hashing get one more try; then they are left for the next scan."""
     folders = {parent(path) for path in tally.changing}
     again = _Tally()
     files = bench.catalogue.files
     files.start_scan()
-    scanner = _Scanner(bench, tree, ScanOptions(ignore_lock=True), stop, again)
-    scanner.walk(
-        [
-            _Visit(folder, real, tree.context(folder), False, ())
-            for folder in sorted(folders)
-            if (real := tree.real_path(folder)) is not None
-        ]
-    )
+    scanner = _Scanner(bench, tree, ScanOptions(ignore_lock=options.ignore_lock), stop, again)
+    scanner.walk([visit for folder in sorted(folders) if (visit := scanner.nearest(folder)) is not None])
     files.commit()
     _hash(bench, tree, again, stop)
     tally.hashed += again.hashed
     tally.hashed_bytes += again.hashed_bytes
     tally.skipped += again.skipped + len(again.changing)
+    tally.locked += again.locked
     for path in again.changing:
         bench.reporter.tell(FileSkipped(path, "it changed while it was read"))
 
@@ -155,46 +152,82 @@ class _Scanner:
         self._options = options
         self._stop = stop
         self._tally = tally
+        self._known_folders: dict[bytes, dict[bytes, int]] = {}
         self.now = bench.clock.now()
+
+    def forget_former_sources(self) -> None:
+        """What was mapped and is not any more is forgotten; if a folder of another source shows there, it is new."""
+        for path in self._files.scanned_sources():
+            if not self._tree.is_source(path):
+                self._forget(path)
 
     def roots(self) -> list[_Visit]:
         """Every source that can be trusted today."""
         visits = []
         for source in self._tree.sources:
-            context = self._tree.enter(source.virtual_path, None)
             try:
-                state = self._bench.tree.inspect(source.real_path)
+                self._check_source(source.virtual_path, source.real_path)
             except SourceTrouble as trouble:
                 self._lock(source.virtual_path, f"{printable(source.real_path)}: {trouble}")
                 continue
-            if not self._options.ignore_lock:
-                known = self._files.has_entries_below(source.virtual_path) if state.empty else False
-                own = next((entry for entry in self._files.folder(source.virtual_path) if not entry.name), None)
-                reason = distrust(state.empty, known, own.device if own else None, state.device)
-                if reason:
-                    self._lock(source.virtual_path, f"{printable(source.real_path)}: {reason}")
-                    continue
+            context = self._tree.enter(source.virtual_path, None)
             visits.append(_Visit(source.virtual_path, source.real_path, context, True, ()))
         return visits
 
+    def _check_source(self, virtual: bytes, real: bytes) -> None:
+        """Raises SourceTrouble if the source cannot be trusted now."""
+        state = self._bench.tree.inspect(real)
+        if state.empty and not self._options.ignore_lock:
+            own = next((entry for entry in self._files.folder(virtual) if not entry.name), None)
+            known = self._files.has_entries_below(virtual)
+            reason = distrust(state.empty, known, own.device if own else None, state.device)
+            if reason:
+                raise SourceTrouble(reason)
+
     def touched(self, folders: Sequence[bytes]) -> list[_Visit]:
-        """Only these real folders; one that is not there any more is looked at from the one above it."""
+        """Only these real folders, or what is :meth:`nearest` to them."""
         visits: dict[bytes, _Visit] = {}
         for folder in folders:
             for virtual in self._tree.virtual_paths(folder):
-                path = virtual
-                while (real := self._tree.real_path(path)) is not None:
-                    try:
-                        empty = self._bench.tree.inspect(real).empty
-                    except SourceTrouble:
-                        if self._tree.is_source(path):
-                            break
-                        path = parent(path)
-                        continue
-                    if not (empty and self._tree.is_source(path)):
-                        visits[path] = _Visit(path, real, self._tree.context(path), self._options.deep, ())
-                    break
+                visit = self.nearest(virtual)
+                if visit is not None:
+                    visits[visit.virtual] = visit
         return [visits[path] for path in sorted(visits)]
+
+    def nearest(self, virtual: bytes) -> _Visit | None:
+        """The folder, or the deepest one above it that is there and known; None if its source is not there.
+
+        What stands above a folder that is not known yet decides whether it is backed up at all.
+        """
+        path = virtual
+        while (real := self._tree.real_path(path)) is not None:
+            try:
+                self._bench.tree.inspect(real)
+            except SourceTrouble:
+                context = None
+            else:
+                context = self._known_context(path)
+            if context is not None:
+                return _Visit(path, real, context, self._options.deep and path == virtual, ())
+            if self._tree.is_source(path):
+                return None
+            path = parent(path)
+        return None
+
+    def _known_context(self, path: bytes) -> FolderContext | None:
+        """What holds in a source or a folder that is known; None for all others."""
+        if self._tree.is_source(path):
+            return self._tree.enter(path, None)
+        above = parent(path)
+        priorities = self._known_folders.get(above)
+        if priorities is None:
+            entries = self._files.folder(above)
+            priorities = {entry.name: entry.priority for entry in entries if entry.kind == EntryKind.FOLDER}
+            self._known_folders[above] = priorities
+        priority = priorities.get(path.rpartition(b"/")[2])
+        if priority is None:
+            return None
+        return self._tree.enter(path, self._tree.context(above)._replace(priority=priority))
 
     def walk(self, visits: Sequence[_Visit]) -> None:
         """Walk depth first; commits now and then. Raises Interrupted."""
@@ -232,6 +265,9 @@ class _Scanner:
                 return [], 0
             entries, problems = self._bench.tree.list_folder(visit.real, self._wanted(visit), context.follow)
             if self._tree.is_source(visit.virtual):
+                if not entries:
+                    # It may have been unmounted since the scan began.
+                    self._check_source(visit.virtual, visit.real)
                 entries.insert(0, self._bench.tree.describe_folder(visit.real))
         except SourceTrouble as trouble:
             self._lock(visit.virtual, str(trouble))
@@ -242,10 +278,14 @@ class _Scanner:
         entries = [self._with_limits(entry, context) for entry in entries]
         known = self._files.folder(visit.virtual)
         seen = [(entry, self._files.attributes_id(entry)) for entry in entries]
-        comparison = compare_folder(known, seen, {name for name, _ in problems})
+        unseen = {name for name, _ in problems}
+        if not self._options.ignore_lock:
+            unseen |= self._tree.locks_in(visit.virtual)
+        comparison = compare_folder(known, seen, unseen)
         self._record(visit.virtual, comparison)
         self._tally.entries += len(entries)
         fresh = {entry.name for entry in comparison.new}
+        fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
         return self._below(visit, entries, fresh), len(entries)
 
     def _wanted(self, visit: _Visit) -> Callable[[bytes], int | None]:
@@ -269,7 +309,7 @@ class _Scanner:
                 continue
             identity = (entry.device, entry.inode)
             virtual = join(visit.virtual, entry.name)
-            if identity in visit.above:
+            if entry.inode and identity in visit.above:
                 self._lock(virtual, "it is a link to a folder above itself")
                 continue
             # Only followed links can lead upwards, so only below them the way back has to be known.
@@ -302,10 +342,13 @@ class _Scanner:
         for known, entry, _ in comparison.changed:
             if known.kind == EntryKind.FOLDER != entry.kind:
                 self._forget(join(virtual, known.name))
+        for _, replaced in comparison.read:
+            if replaced is not None and replaced.kind == EntryKind.FOLDER:
+                self._forget(join(virtual, replaced.name))
         tally = self._tally
-        replaced = sum(1 for _, row in waiting if row is not None)
-        tally.new += len(added) + len(waiting) - replaced
-        tally.changed += len(changed) + replaced
+        replacing = sum(1 for _, row in waiting if row is not None)
+        tally.new += len(added) + len(waiting) - replacing
+        tally.changed += len(changed) + replacing
         tally.gone += len(comparison.gone)
         touched = [(known.row, entry) for known, entry in comparison.touched]
         gone = [known.row for known in comparison.gone]

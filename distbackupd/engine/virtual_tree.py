@@ -31,6 +31,7 @@ class VirtualTree:
         self.sources = sorted(sources, key=lambda source: source.virtual_path)
         self._settings = settings
         self._deepest_first = [(item, item.virtual_path.rstrip(b"/") + b"/") for item in reversed(self.sources)]
+        self._locked = [path for path, own in settings.items() if own.lock]
         self._real = {source.virtual_path: source.real_path for source in self.sources}
 
     def fingerprint(self) -> str:
@@ -45,6 +46,11 @@ class VirtualTree:
         """Virtual paths of sources mapped below (not at) the path."""
         prefix = virtual_path.rstrip(b"/") + b"/"
         return [source for source in self._real if source.startswith(prefix) and source != virtual_path]
+
+    def locks_in(self, virtual_path: bytes) -> set[bytes]:
+        """Names in the folder that are locked, or lead to what is locked."""
+        prefix = virtual_path.rstrip(b"/") + b"/"
+        return {path[len(prefix) :].partition(b"/")[0] for path in self._locked if path.startswith(prefix) and path != b"/"}
 
     def real_path(self, virtual_path: bytes) -> bytes | None:
         """The real path of a virtual one, by the nearest source above it; None where no source covers it."""

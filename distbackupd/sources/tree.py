@@ -27,6 +27,8 @@ _KINDS = {
 _KEPT_XATTRS = (b"user.", b"security.", b"trusted.", b"system.posix_acl_")
 _FLEETING_INODES = {"vfat", "msdos", "exfat", "fuseblk", "9p"}
 """File systems that number inodes anew at each mount; so does FUSE in general."""
+_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What following a symbolic link may say that is kept as a link then."""
 _NOTHING_THERE = (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES)
 
 
@@ -161,9 +163,11 @@ class FolderTree:
     def _describe(self, path: bytes, name: bytes, follow: bool, priority: int) -> Entry | None:
         try:
             state = os.stat(path, follow_symlinks=follow)
-        except FileNotFoundError:
-            if not follow:
+        except OSError as error:
+            if not follow and error.errno == errno.ENOENT:
                 return None
+            if not follow or error.errno not in _LEADS_NOWHERE:
+                raise
             state = os.lstat(path)
             follow = False
         kind = _KINDS.get(stat.S_IFMT(state.st_mode))
