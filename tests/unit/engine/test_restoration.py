@@ -82,6 +82,7 @@ def source(tmp_path):
     return source
 
 
+@pytest.mark.needs("root")  # only root reads all of the tree
 def test_restore_nasty_tree_gives_the_same_tree(backup, bring_back, tmp_path):
     build_nasty_tree(tmp_path / "source")
     backup.back_up(tmp_path / "source")
@@ -94,6 +95,7 @@ def test_restore_nasty_tree_gives_the_same_tree(backup, bring_back, tmp_path):
     assert_same_tree(tmp_path / "source", tmp_path / "destination")
 
 
+@pytest.mark.needs("root")  # only root reads all of the tree
 def test_restore_nasty_tree_over_damaged_metadata_repairs_it(backup, bring_back, tmp_path):
     build_nasty_tree(tmp_path / "source", deep=False)
     backup.back_up(tmp_path / "source")
@@ -111,6 +113,7 @@ def test_restore_nasty_tree_over_damaged_metadata_repairs_it(backup, bring_back,
     assert_same_tree(tmp_path / "source", tmp_path / "destination")
 
 
+@pytest.mark.needs("root")  # only root reads all of the tree
 def test_restore_from_several_disks_in_turn_gives_the_same_tree(backup, bring_back, tmp_path):
     build_nasty_tree(tmp_path / "source")
     backup.back_up(tmp_path / "source", holders=lambda number: (number % 3,))
@@ -327,9 +330,7 @@ def test_restore_as_ordinary_user_tells_what_it_cannot_keep(backup, bring_back, 
     assert stat.S_IMODE(os.stat(tmp_path / "open/destination/a/two").st_mode) == 0o755
 
 
-names = st.binary(min_size=1, max_size=12).filter(
-    lambda name: not {0, 47} & set(name) and name not in (b".", b"..")
-)
+names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
 contents = st.binary(max_size=40) | st.integers(1, 5).map(lambda pages: bytes(pages * 4096) + b"end")
 trees = st.recursive(
     contents | st.tuples(st.just("link"), names),

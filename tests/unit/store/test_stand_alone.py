@@ -75,6 +75,7 @@ def test_restore_script_knows_the_catalogue_it_is_written_for():
     assert f"0x{schema.APPLICATION_ID:x}".encode() in restore_script()
 
 
+@pytest.mark.needs("root")  # only root reads all of the tree
 def test_restore_script_nasty_tree_gives_the_same_tree_and_leaves_the_disk_as_it_was(backup, run_script, tmp_path):
     build_nasty_tree(tmp_path / "source")
     backup.back_up(tmp_path / "source")
@@ -88,6 +89,7 @@ def test_restore_script_nasty_tree_gives_the_same_tree_and_leaves_the_disk_as_it
     assert describe_tree(tmp_path / "photos-01") == before
 
 
+@pytest.mark.needs("root")  # only root reads all of the tree
 def test_restore_script_disk_by_disk_names_the_next_and_gives_the_same_tree(backup, run_script, tmp_path):
     build_nasty_tree(tmp_path / "source", deep=False)
     backup.back_up(tmp_path / "source", holders=lambda number: (number % 2,))
