@@ -80,6 +80,7 @@ class Executor:
         self._checks_existing = checks_existing
         self._block_size = store.space().block_size
         self._used = 0
+        self._removing = False
         self.done = Execution()
 
     def run(self, plan: Plan) -> None:
@@ -96,12 +97,14 @@ class Executor:
                     reporter.advance(len(batch), 0)
             finally:
                 reporter.end()
+            self._confirm_removals()
         if plan.copies:
             reporter.begin("copying", len(plan.copies), plan.copy_bytes)
             try:
                 self._copy_all(plan.copies)
             finally:
                 reporter.end()
+            self._confirm_removals()
 
     def _copy_all(self, copies: Sequence[Copy]) -> None:
         position = 0
@@ -245,6 +248,7 @@ class Executor:
             self._evict(victims, accounted=True)
         self._store.commit([outcome.staged for outcome in accepted if outcome.staged and not outcome.staged.placed])
         self._objects.record_copies(self._disk.id, [outcome.task.copy.object_id for outcome in accepted])
+        self._confirm_removals(flushed=True)
         self.done.copied_objects += len(accepted)
         self.done.copied_bytes += sum(outcome.task.copy.size for outcome in accepted)
 
@@ -252,12 +256,20 @@ class Executor:
         identifiers = [eviction.object_id for eviction in evictions]
         digests = self._objects.digests(identifiers)
         self._objects.record_removals(self._disk.id, identifiers)
+        self._removing = True
         self._store.remove(digest for digest, _ in digests.values())
-        self._objects.removals_done(self._disk.id)
         if not accounted:
             self._used -= sum(footprint(eviction.size, self._block_size) for eviction in evictions)
         self.done.deleted_objects += len(evictions)
         self.done.deleted_bytes += sum(eviction.size for eviction in evictions)
+
+    def _confirm_removals(self, flushed: bool = False) -> None:
+        """After a power cut files that were removed may be back, and only what is pending is removed again."""
+        if self._removing:
+            if not flushed:
+                self._store.flush()
+            self._objects.removals_done(self._disk.id)
+            self._removing = False
 
     def _tell_skipped(self, outcome: _Outcome) -> None:
         self.done.skipped += 1

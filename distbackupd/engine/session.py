@@ -7,17 +7,18 @@ Mounting and unmounting is around it (:func:`back_up_volume`), or somebody else'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.execution import Execution, Executor
-from distbackupd.engine.ports import DiskStore, SessionSummary, Stop
+from distbackupd.engine.ports import DiskStore, SessionSummary, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter
 from distbackupd.engine.recognition import recognise, refuse_clones, root_on
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
-from distbackupd.model.disks import BackupDisk, Mount, Volume
+from distbackupd.model.disks import BackupDisk, Mount, Volume, footprint
 from distbackupd.model.errors import DiskTrouble, DistbackupError, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
@@ -205,12 +206,29 @@ def clear_up(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop) -> No
         known = objects.identifiers(pending)
         holders = objects.holders(list(known.values()))
         store.remove(digest for digest in pending if digest not in known or disk.id not in holders[known[digest]])
+        store.flush()
         objects.removals_done(disk.id)
-    kept = store.leftovers(objects.known_sizes, Meter(stop))
+    kept = _what_fits(bench, disk, store, store.leftovers(objects.known_sizes, Meter(stop)))
     if kept:
         store.commit(kept)
         objects.record_copies(disk.id, list(objects.identifiers([copy.digest for copy in kept]).values()))
         bench.reporter.tell(Remark(f"{disk.name}: took over {say_count(len(kept), 'copy', 'copies')} of the last session"))
+
+
+def _what_fits(bench: Bench, disk: BackupDisk, store: DiskStore, copies: Sequence[StagedCopy]) -> list[StagedCopy]:
+    """As many of the copies as the disk's size allows; the others, whose victims have not left, are removed."""
+    _, used = bench.catalogue.disks.used(disk.id)
+    block_size = store.space().block_size
+    kept, given_up = [], []
+    for copy in copies:
+        used += footprint(copy.size, block_size)
+        if used > disk.capacity:
+            used -= footprint(copy.size, block_size)
+            given_up.append(copy)
+        else:
+            kept.append(copy)
+    store.discard(given_up)
+    return kept
 
 
 def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:
