@@ -22,11 +22,12 @@ class FakeDiskStore:
     """``objects_`` and ``unfinished`` are content by digest. ``operations`` counts what was asked of the disk.
 
     ``fail_at``: the operation (from 1) with which the disk goes away for good, until :meth:`mend`. ``room``: bytes of
-    footprint that fit on it beside its tables.
+    footprint that fit on it; ``slack``: how many more before it is really full.
     """
 
     def __init__(self, room: int = 1 << 40, block_size: int = BLOCK, largest_file: int = 0) -> None:
         self.room = room
+        self.slack = TABLES
         self.block_size = block_size
         self.largest_file = largest_file
         self.read_only = False
@@ -86,7 +87,7 @@ class FakeDiskStore:
         if len(content) != size or hashlib.sha256(content).digest() != digest:
             raise SourceChanged("its content is not what it was when it was hashed")
         with self._lock:
-            if self._used() + footprint(size, self.block_size) > self.room + TABLES:
+            if self._used() + footprint(size, self.block_size) > self.room + self.slack:
                 raise DiskFull("the fake disk is full; what was copied is recorded")
             self.unfinished[digest] = content
             self.staged_count += 1
