@@ -31,8 +31,9 @@ Held = tuple[int, bytes, int]
 class VerificationOptions:
     """``share``: part of the disk's bytes, 0 to 1; ``seconds``: the longest time. None: no limit.
 
-    ``start``: first hexadecimal digits of the object to begin with, as distbackup's ``--start``. ``strike``: bad copies
-    are struck from the catalogue and their files moved to ``bad-objects``, or deleted if ``delete``.
+    ``start``: first hexadecimal digits of the object to begin with, as distbackup's ``--start``; a folder that is begun
+    in its middle is not verified whole. ``strike``: bad copies are struck from the catalogue and their files moved to
+    ``bad-objects``, or deleted if ``delete``.
     """
 
     share: float = 1.0
@@ -69,7 +70,8 @@ def verify_share(bench: Bench, disk: BackupDisk, store: DiskStore, options: Veri
         for folder in _order(bench, disk, start):
             if done.read_bytes >= budget or (deadline is not None and bench.clock.monotonic() >= deadline):
                 break
-            batch.append(folder)
+            if (folder << 4).to_bytes(2, "big").ljust(32, b"\0") >= start:
+                batch.append(folder)
             added = [item for item in bench.catalogue.objects.held_in_folder(disk.id, folder) if item[1] >= start]
             held += added
             size += sum(item[2] for item in added)

@@ -144,7 +144,7 @@ class FolderStore:
     def open_object(self, digest: bytes) -> int:
         """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
         try:
-            return os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return self._open_object(digest)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -153,9 +153,11 @@ class FolderStore:
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
         """Read an object again, past the page cache, and compare. An unreadable file is a bad copy, not disk trouble."""
         try:
-            descriptor = self.open_object(digest)
+            descriptor = self._open_object(digest)
         except FileNotFoundError:
             return CopyVerdict(digest, size, "it is missing")
+        except OSError as error:
+            return self._unreadable(digest, size, error)
         try:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             found = os.fstat(descriptor).st_size
@@ -164,9 +166,7 @@ class FolderStore:
             _, actual = hash_descriptor(descriptor, found, pulse)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
-            if self.identity() is None:
-                raise disk_trouble(error, self.root) from error
-            return CopyVerdict(digest, size, f"it cannot be read: {error.strerror}")
+            return self._unreadable(digest, size, error)
         finally:
             os.close(descriptor)
         return CopyVerdict(digest, size, "" if actual == digest else "its content does not match its name")
@@ -174,12 +174,12 @@ class FolderStore:
     def reading_order(self, digests: Iterable[bytes]) -> list[bytes]:
         """The digests by inode: files that were written one after another lie one after another on the disk."""
         inodes = {}
-        with in_words(self.root):
-            for digest in digests:
-                try:
-                    inodes[digest] = os.lstat(self._path(digest)).st_ino
-                except FileNotFoundError:
-                    inodes[digest] = 0
+        for digest in digests:
+            try:
+                inodes[digest] = os.lstat(self._path(digest)).st_ino
+            except OSError:
+                # One damaged inode is no reason not to read the others.
+                inodes[digest] = 0
         return sorted(inodes, key=lambda digest: inodes[digest])
 
     def set_aside(self, digest: bytes) -> None:
@@ -288,6 +288,15 @@ class FolderStore:
             os.close(target)
             if not finished:
                 self.discard([StagedCopy(digest, size)])
+
+    def _open_object(self, digest: bytes) -> int:
+        return os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def _unreadable(self, digest: bytes, size: int, error: OSError) -> CopyVerdict:
+        """A bad copy, if the rest of the disk answers; raises DiskTrouble."""
+        if self.identity() is None:
+            raise disk_trouble(error, self.root) from error
+        return CopyVerdict(digest, size, f"it cannot be read: {error.strerror}")
 
     def _path(self, digest: bytes) -> bytes:
         name = digest.hex().encode()
