@@ -84,7 +84,7 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
     store.write_identity(DiskIdentity(disk.uuid, name))
     disk = bench.catalogue.disks.add(disk)
     adopted, _ = refresh(bench, disk, store)
-    return Enrolment(disk, mount, adopted, advice)
+    return Enrolment(bench.catalogue.disks.find(disk.uuid) or disk, mount, adopted, advice)
 
 
 def check_capacity(size: int) -> None:

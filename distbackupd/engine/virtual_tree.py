@@ -56,10 +56,10 @@ class VirtualTree:
         """The real path of a virtual one, by the nearest source above it; None where no source covers it."""
         # The last source in order is the deepest of those above the path.
         for source, prefix in self._deepest_first:
-            if virtual_path.startswith(prefix):
-                return join(source.real_path, virtual_path[len(prefix) :])
             if virtual_path == source.virtual_path:
                 return source.real_path
+            if virtual_path.startswith(prefix):
+                return join(source.real_path, virtual_path[len(prefix) :])
         return None
 
     def virtual_paths(self, real_path: bytes) -> list[bytes]:
