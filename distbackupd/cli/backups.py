@@ -10,6 +10,7 @@ from typing import NamedTuple, TextIO
 from distbackupd.cli.output import say, say_json, say_json_list
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import plan_session, run_session, save_catalogue, usable_capacity
@@ -43,15 +44,17 @@ def backup(session: CommandSession) -> int:
     if session.simulate or arguments.simulate:
         return _simulate(session, policy)
     with session.disk_here(arguments.disk) as (disk, root, mount):
+        before, generation = overview(session.bench), session.bench.catalogue.generation()
         if not session.json:
-            print_overview(session, title="Pre-backup state:")
+            print_overview(before, title="Pre-backup state:")
         done = run_session(session.bench, disk, root, mount, session_options(session.settings, policy), session.stop)
     if mount.ours:
         session.bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
     if session.json:
         say_json({key: getattr(done, key) for key in done.__slots__})
     else:
-        print_overview(session, title="Post-backup state:")
+        unchanged = session.bench.catalogue.generation() == generation
+        print_overview(before if unchanged else overview(session.bench), title="Post-backup state:")
         say(f"destination {disk.name} updated.")
     return 3 if done.skipped or skipped else 0
 

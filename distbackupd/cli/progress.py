@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from distbackupd.model.events import Event, ScanStarted
-from distbackupd.notify.reporter import Progress, status_line
+from distbackupd.notify.progress import Progress, status_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -7,7 +7,7 @@ import time
 
 from distbackupd.cli.output import say, say_json, say_json_list, say_table
 from distbackupd.cli.session import CommandSession
-from distbackupd.engine.overview import overview
+from distbackupd.engine.overview import Overview, overview
 from distbackupd.engine.scan import LAST_SCAN
 from distbackupd.model.files import EntryKind
 from distbackupd.model.text import printable, say_ago, say_count, say_size
@@ -17,8 +17,8 @@ from distbackupd.wiring import current_activity
 
 def info(session: CommandSession) -> int:
     """``dsb info``"""
+    state = overview(session.bench)
     if session.json:
-        state = overview(session.bench)
         say_json(
             {
                 "entries": state.entries,
@@ -44,13 +44,12 @@ def info(session: CommandSession) -> int:
             }
         )
         return 0
-    print_overview(session, exclude_saturated=session.arguments.no_saturated)
+    print_overview(state, exclude_saturated=session.arguments.no_saturated)
     return 0
 
 
-def print_overview(session: CommandSession, exclude_saturated: bool = False, title: str = "Usage:") -> None:
+def print_overview(state: Overview, exclude_saturated: bool = False, title: str = "Usage:") -> None:
     """How much has how many copies, and what each disk holds of it."""
-    state = overview(session.bench)
     if not state.by_copies:
         say("No files in the catalogue yet: 'dsb source map' and 'dsb update' bring them there.")
         return

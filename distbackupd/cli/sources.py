@@ -10,6 +10,7 @@ from typing import Any
 from distbackupd.cli.output import say, say_json, say_table
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.overview import overview
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.model.errors import UsageError
 from distbackupd.model.sources import FolderSettings, Source, canonical_virtual_path
@@ -135,7 +136,7 @@ def update(session: CommandSession) -> int:
     if session.json:
         say_json({key: getattr(finished, key) for key in finished.__slots__})
     elif not session.simulate:
-        print_overview(session)
+        print_overview(overview(session.bench))
     return 3 if finished.skipped or finished.locked else 0
 
 

@@ -93,13 +93,14 @@ class _Sorted:
         """Sort one object in."""
         holders = self._holder_sets[item.holders]
         count = len(holders)
+        size = footprint(item.size, self._disk.block_size)
         if not item.orphaned_at:
-            self._load[holders] += footprint(item.size, self._disk.block_size)
+            self._load[holders] += size
         if self._disk.id not in holders:
             if not item.orphaned_at and self._wanted(item, count):
                 self._waiting[count, -item.priority][item.holders].append(item)
             return
-        self.used_before += footprint(item.size, self._disk.block_size)
+        self.used_before += size
         others = count - 1
         if item.orphaned_at:
             if self._now - item.orphaned_at >= self._policy.grace:

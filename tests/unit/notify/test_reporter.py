@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distbackupd.model.events import Event, MayUnplug, SessionStarted
-from distbackupd.notify.reporter import JournalReporter, Progress, status_line
+from distbackupd.notify.progress import Progress, status_line
+from distbackupd.notify.reporter import JournalReporter
 
 GB = 10**9
 
