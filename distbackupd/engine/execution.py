@@ -272,10 +272,10 @@ class Executor:
             self._removing = False
 
     def _tell_skipped(self, outcome: _Outcome) -> None:
-        self.done.skipped += 1
         if not outcome.problems:
-            path = self._bench.catalogue.files.path_of_object(outcome.task.copy.object_id)
-            self._bench.reporter.tell(FileSkipped(path, "no file has this content any more"))
+            # Its last file went since the last whole scan, which alone makes orphans: there is nothing to back up.
+            return
+        self.done.skipped += 1
         for path, reason in outcome.problems:
             self._bench.reporter.tell(FileSkipped(path, reason))
 
