@@ -16,6 +16,8 @@ from distbackupd.engine import hashing
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, ScanFinished, SourceLocked
 from distbackupd.model.files import EntryKind
+from tests.bed.fault_disk import fault_disk
+from tests.bed.loop_disks import mounted_at
 from tests.fakes.stopping import StopWhen
 from tests.trees import build_deep_path
 from tests.unit.engine.scenes import Scene, scene_at, sha256
@@ -441,6 +443,27 @@ def test_scan_folder_that_cannot_be_listed_keeps_what_is_below(scene: Scene) -> 
     assert finished.locked == 1
     assert scene.paths() == {"/a", "/a/b", "/a/b/c", "/d"}
     assert scene.digest("/d") == sha256("changed")
+
+
+@pytest.mark.needs("root", "loop", "nbd")
+def test_scan_source_whose_disk_cannot_be_read_keeps_its_files(scene: Scene, tmp_path: Path) -> None:
+    with fault_disk(tmp_path / "bed") as disk:
+        with mounted_at(disk.volume.device, scene.real):
+            for number in range(50):
+                scene.write(f"{number}/file", f"content {number}" * 500)
+            scene.scan()
+            known = {path: scene.digest(path) for path in scene.paths()}
+            _grow(scene.real / "7" / "file")
+        with mounted_at(disk.volume.device, scene.real):
+            disk.break_reads()
+            finished = scene.scan()
+            assert finished.locked + finished.skipped > 0
+            assert finished.gone == 0
+            assert {path: scene.digest(path) for path in scene.paths()} == known
+            disk.mend()
+        with mounted_at(disk.volume.device, scene.real):
+            scene.scan()
+            assert scene.digest("/7/file") == sha256("content 7" * 500 + "more")
 
 
 # --- files that change meanwhile -------------------------------------------------------------------------------------

@@ -212,6 +212,19 @@ def test_run_session_one_good_name_of_several_is_enough(scene: Scene) -> None:
     assert (finished.copied_objects, finished.skipped) == (1, 0)
 
 
+def test_run_session_content_whose_last_file_went_is_no_trouble(scene: Scene) -> None:
+    """Only a whole scan makes orphans; a session between it and a touched folder finds nothing to copy."""
+    path = scene.write("a/gone")
+    scene.write("b")
+    scene.scan()
+    path.unlink()
+    scene.scan(folders=[os.fsencode(path.parent)])
+    disk = scene.add_disk("one")
+    finished = scene.back_up(disk)
+    assert (finished.copied_objects, finished.skipped) == (1, 0)
+    assert scene.held(disk).keys() == {sha256("b")}
+
+
 # --- disks that fail -------------------------------------------------------------------------------------------------
 
 
