@@ -23,7 +23,7 @@ from distbackupd.model.files import SourceFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
 
 BATCH_OBJECTS = 10_000
-BATCH_BYTES = 512 << 20
+BATCH_BYTES = 2 << 30
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
 _MARGIN = 16 << 20
@@ -207,7 +207,8 @@ class Executor:
             try:
                 descriptor = self._bench.tree.open_file(self._real(source), size, source.mtime_ns, source.inode)
                 try:
-                    staged = self._store.stage(descriptor, task.digest, size, self._meter)
+                    with self._meter.lane(size):
+                        staged = self._store.stage(descriptor, task.digest, size, self._meter)
                     try:
                         self._bench.tree.confirm_unchanged(descriptor, size, source.mtime_ns)
                     except SourceTrouble:

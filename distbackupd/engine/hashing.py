@@ -16,7 +16,7 @@ from distbackupd.model.files import HashedFile, WaitingFile
 _CHUNK_FILES = 64
 _CHUNK_BYTES = 16 << 20
 _PAGE_FILES = 8000
-_PAGE_BYTES = 1 << 30
+_PAGE_BYTES = 4 << 30
 
 
 @dataclass(slots=True)
@@ -98,7 +98,8 @@ def _hash_chunk(
         real = tree.real_path(waiting.path)
         assert real is not None
         try:
-            results.append((waiting, bench.tree.hash_file(real, waiting, meter)))
+            with meter.lane(waiting.size):
+                results.append((waiting, bench.tree.hash_file(real, waiting, meter)))
         except SourceTrouble as trouble:
             results.append((waiting, trouble))
         except Interrupted:

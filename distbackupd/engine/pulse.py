@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from distbackupd.engine.ports import Reporter, Stop
@@ -14,6 +15,9 @@ Result = TypeVar("Result")
 
 WORKERS = 4
 """Enough to keep a disk's queue filled; hashing and input/output release the interpreter's lock."""
+_LANES = 2
+"""So many large files at once: one is read while the other is written; more would make a spinning disk seek."""
+_LARGE = 32 << 20
 _LOOK_SECONDS = 0.25
 
 
@@ -25,6 +29,11 @@ class Meter:
         self._lock = threading.Lock()
         self._bytes = 0
         self._aborted = False
+        self._lanes = threading.BoundedSemaphore(_LANES)
+
+    def lane(self, size: int) -> AbstractContextManager[object]:
+        """To be held while a file of this size is read: large ones have to wait for each other."""
+        return self._lanes if size >= _LARGE else nullcontext()
 
     def is_set(self) -> bool:
         """Whether to stop: somebody asked, or the work is being given up because of an error."""

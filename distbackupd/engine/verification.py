@@ -106,7 +106,13 @@ def _verify_folders(
     ordered = [by_digest[digest] for digest in store.reading_order(by_digest)]
 
     def check(items: Sequence[Held]) -> list[CopyVerdict]:
-        return [store.check(digest, size, meter) for _, digest, size in items if not meter.is_set()]
+        verdicts = []
+        for _, digest, size in items:
+            with meter.lane(size):
+                if meter.is_set():
+                    break
+                verdicts.append(store.check(digest, size, meter))
+        return verdicts
 
     checked = 0
     for verdicts in work_in_threads(_handfuls(ordered), check, meter, bench.reporter):

@@ -28,6 +28,8 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _OLD_UNFINISHED = re.compile(
     rb"distbackup-tmp\.\d+\.\d+|(distbackup-disk\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
 )
+_WRITE_BACK = 8 << 20
+"""After so many bytes of a large copy the kernel is asked to write them out."""
 
 
 class FolderStore:
@@ -255,7 +257,7 @@ class FolderStore:
         buffer = thread_buffer()
         view = memoryview(buffer)
         state = hashlib.sha256()
-        total = 0
+        total = begun = 0
         sparse = os.fstat(descriptor).st_blocks * 512 < size
         zeros = bytes(CHUNK) if sparse else b""
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -278,11 +280,17 @@ class FolderStore:
                         _write_all(target, filled)
                 total += count
                 pulse.beat(count)
+                if total - begun >= _WRITE_BACK:
+                    # Lets the disk begin while we read on, and keeps a big copy from filling the page cache.
+                    os.posix_fadvise(target, begun, total - begun, os.POSIX_FADV_DONTNEED)
+                    begun = total
             if total != size or state.digest() != digest:
                 raise SourceChanged("its content is not what it was when it was hashed")
-            if sparse:
-                with in_words(self.root):
+            with in_words(self.root):
+                if sparse:
                     os.ftruncate(target, size)
+                # What was written out early and failed is told to this descriptor for certain.
+                os.fsync(target)
             finished = True
         finally:
             os.close(target)

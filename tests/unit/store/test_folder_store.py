@@ -273,11 +273,23 @@ def test_commit_writes_that_failed_in_the_background_are_told(tmp_path: Path) ->
     ):
         store = open_store(mounted)
         disk.break_writes()
-        copy = stage(store, os.urandom(3 << 20))
+        copy = stage(store, os.urandom(200_000))
         os.sync()
         disk.mend()
         with pytest.raises(DiskTrouble):
             store.commit([copy])
+
+
+@pytest.mark.needs("root", "loop", "nbd")
+def test_stage_large_copy_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    with (
+        fault_disk(tmp_path / "bed") as disk,
+        mounted_at(disk.volume.device, tmp_path / "mnt") as mounted,
+    ):
+        store = open_store(mounted)
+        disk.break_writes()
+        with pytest.raises(DiskTrouble):
+            stage(store, os.urandom(3 << 20))
 
 
 @pytest.mark.needs("root", "loop", "nbd")
