@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import argcomplete
-
 from distbackupd.cli import backups, disks, reports, restores, sources
 from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
@@ -52,7 +50,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. Errors are one sentence on standard error."""
     parser = build_parser()
-    argcomplete.autocomplete(parser, always_complete_options=False)  # options only behind a dash, as bash does
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete  # noqa: PLC0415 - only where a shell asks
+
+        argcomplete.autocomplete(parser, always_complete_options=False)  # options only behind a dash, as bash does
     parsed = parser.parse_args(arguments)
     if parsed.command_name is None:
         parser.print_help()
