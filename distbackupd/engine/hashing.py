@@ -16,6 +16,7 @@ from distbackupd.model.files import HashedFile, WaitingFile
 _CHUNK_FILES = 64
 _CHUNK_BYTES = 16 << 20
 _PAGE_FILES = 8000
+_RECORD_SECONDS = 5.0
 _PAGE_BYTES = 4 << 30
 
 
@@ -41,21 +42,43 @@ def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
     bench.reporter.begin("hashing", count, total)
     try:
         while not stop.is_set() and (page := _next_page(waiting)):
-            hashed: list[HashedFile] = []
+            recorder = _Recorder(bench)
             try:
                 for results in work_in_threads(
-                    _chunks(page), lambda chunk: _hash_chunk(bench, tree, chunk, meter), meter, bench.reporter
+                    _chunks(page),
+                    lambda chunk: _hash_chunk(bench, tree, chunk, meter),
+                    meter,
+                    bench.reporter,
+                    meanwhile=recorder.record_if_due,
                 ):
-                    hashed.extend(_accept(bench, results, outcome))
+                    recorder.hashed.extend(_accept(bench, results, outcome))
                     bench.reporter.advance(len(results), meter.drain(), results[-1][0].path if results else b"")
             finally:
-                if hashed:
-                    files.record_hashes(hashed, bench.clock.now())
+                recorder.record()
     finally:
         bench.reporter.end()
     if stop.is_set():
         raise Interrupted("hashing was stopped; what was hashed is recorded, the next scan goes on there")
     return outcome
+
+
+class _Recorder:
+    """Records hashes at the end of a page, and before if that takes long: it may hold a file that is read for hours."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._recorded = bench.clock.monotonic()
+        self.hashed: list[HashedFile] = []
+
+    def record_if_due(self) -> None:
+        if self._bench.clock.monotonic() - self._recorded >= _RECORD_SECONDS:
+            self.record()
+
+    def record(self) -> None:
+        if self.hashed:
+            self._bench.catalogue.files.record_hashes(self.hashed, self._bench.clock.now())
+            self.hashed.clear()
+        self._recorded = self._bench.clock.monotonic()
 
 
 def _accept(

@@ -56,13 +56,18 @@ class Meter:
 
 
 def work_in_threads(
-    tasks: Iterable[Task], work: Callable[[Task], Result], meter: Meter, reporter: Reporter, workers: int = WORKERS
+    tasks: Iterable[Task],
+    work: Callable[[Task], Result],
+    meter: Meter,
+    reporter: Reporter,
+    workers: int = WORKERS,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Result]:
     """Results of ``work`` for each task, in the order in which they are finished; progress is told while waiting.
 
     At most ``4 * workers`` tasks are under way, so an endless stream of tasks is no trouble. An exception of ``work``
     or of the consumer ends all: what is under way is told to stop and waited for. When a stop is asked for, no new task
-    is begun; results of what was under way still come.
+    is begun; results of what was under way still come. ``meanwhile`` is called now and then while workers work.
     """
     remaining = iter(tasks)
     running: set[Future[Result]] = set()
@@ -78,6 +83,7 @@ def work_in_threads(
                     return
                 finished, running = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
                 reporter.advance(0, meter.drain())
+                meanwhile()
                 for future in finished:
                     yield future.result()
         except BaseException:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -118,9 +119,9 @@ def test_update_killed_while_hashing_reads_nothing_again_that_was_stored(scene: 
     assert len(scene.stored()) == 20
 
 
-def make_huge(path: Path, size: int = HUGE) -> None:
-    """So large that copying it takes more than half a minute; a side file spares hashing it before."""
-    os.truncate(path, size)
+def make_huge(path: Path, size: int | None = None) -> None:
+    """So large that copying it takes many seconds, but no larger than the room for its copy; a side file spares hashing."""
+    os.truncate(path, size or min(HUGE, shutil.disk_usage(path.parent).free // 2))
     digest = hashlib.sha256(b"not its content").hexdigest()
     path.with_name(f"{path.name}.meta-inf").write_text(json.dumps({"hash": digest}))
 
@@ -194,7 +195,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_looked_at_again(scene: Scene)
 @pytest.mark.parametrize(
     ("size", "later", "reason"),
     [
-        (HUGE, lambda path: os.truncate(path, 10), "its content is not what it was when it was hashed"),
+        (None, lambda path: os.truncate(path, 10), "its content is not what it was when it was hashed"),
         (1 << 30, lambda path: os.truncate(path, 2 << 30), "it grew while it was copied"),
         (1 << 30, lambda path: path.unlink(), "its content is not what it was when it was hashed"),
     ],
