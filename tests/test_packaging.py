@@ -83,7 +83,7 @@ def canonical(requirement: str) -> str:
 
 def test_no_shipped_file_names_an_address_or_a_place_of_this_machine() -> None:
     """Nothing is downloaded from anywhere but where a user's own apt and pip look; nothing was written for one machine."""
-    address = re.compile(rb"(?:https?|ftp|file)://\w|--(?:extra-)?index-url|--find-links")
+    address = re.compile(rb"(?:https?|ftp|file)://\w|--(?:extra-)?index[-]url|--find[-]links")
     here = os.fsencode(ROOT) + b"/"
     found = []
     for path in shipped_files():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, StagedCopy, Stop
-from distbackupd.engine.pulse import Meter, work_in_threads
+from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, footprint
 from distbackupd.model.errors import Interrupted, SourceTrouble
@@ -134,7 +134,7 @@ class Executor:
         staged: list[StagedCopy] = []
         try:
             tasks = self._in_source_order(self._tasks(batch))
-            for results in work_in_threads(_handfuls(tasks), self._stage_all, self._meter, self._bench.reporter):
+            for results in work_in_threads(_in_handfuls(tasks), self._stage_all, self._meter, self._bench.reporter):
                 for outcome in results:
                     outcomes[outcome.task.copy.object_id] = outcome
                     if outcome.staged is not None:
@@ -291,11 +291,5 @@ class Executor:
             raise Interrupted("stopped between two batches; what was copied is recorded, the next session goes on there")
 
 
-def _handfuls(tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
-    """Small copies in handfuls, so that handing them over costs little; large ones alone."""
-    start, size = 0, 0
-    for end, task in enumerate(tasks, 1):
-        size += task.copy.size
-        if end - start >= _TASK_OBJECTS or size >= _TASK_BYTES or end == len(tasks):
-            yield tasks[start:end]
-            start, size = end, 0
+def _in_handfuls(tasks: Sequence[_Task]) -> Iterator[list[_Task]]:
+    return handfuls(tasks, lambda task: task.copy.size, _TASK_OBJECTS, _TASK_BYTES)

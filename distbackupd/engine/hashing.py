@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import Stop
-from distbackupd.engine.pulse import Meter, work_in_threads
+from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped
 from distbackupd.model.files import HashedFile, WaitingFile
 
-_CHUNK_FILES = 64
-_CHUNK_BYTES = 16 << 20
+_TASK_FILES = 64
+_TASK_BYTES = 16 << 20
 _PAGE_FILES = 8000
 _RECORD_SECONDS = 5.0
 _PAGE_BYTES = 4 << 30
@@ -45,7 +45,7 @@ def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
             recorder = _Recorder(bench)
             try:
                 for results in work_in_threads(
-                    _chunks(page),
+                    handfuls(page, lambda file: file.size, _TASK_FILES, _TASK_BYTES),
                     lambda chunk: _hash_chunk(bench, tree, chunk, meter),
                     meter,
                     bench.reporter,
@@ -128,17 +128,3 @@ def _hash_chunk(
         except Interrupted:
             break
     return results
-
-
-def _chunks(waiting: Sequence[WaitingFile]) -> Iterator[list[WaitingFile]]:
-    """Small files in handfuls, so that handing them over costs little; large ones alone."""
-    chunk: list[WaitingFile] = []
-    size = 0
-    for file in waiting:
-        chunk.append(file)
-        size += file.size
-        if len(chunk) >= _CHUNK_FILES or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk

@@ -55,6 +55,23 @@ class Meter:
         return done
 
 
+def handfuls(items: Iterable[Task], size: Callable[[Task], int], most: int, most_bytes: int) -> Iterator[list[Task]]:
+    """The items in order, small ones together so that handing them over costs little, large ones soon alone.
+
+    A handful has at most ``most`` items, and no further one once it has ``most_bytes``.
+    """
+    handful: list[Task] = []
+    total = 0
+    for item in items:
+        handful.append(item)
+        total += size(item)
+        if len(handful) >= most or total >= most_bytes:
+            yield handful
+            handful, total = [], 0
+    if handful:
+        yield handful
+
+
 def work_in_threads(
     tasks: Iterable[Task],
     work: Callable[[Task], Result],

@@ -6,12 +6,12 @@ when each folder was last verified whole is kept, so a later run goes on where t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import CopyVerdict, DiskStore, Stop
-from distbackupd.engine.pulse import Meter, work_in_threads
+from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import Interrupted
 from distbackupd.model.events import BadCopyFound
@@ -114,8 +114,9 @@ def _verify_folders(
                 verdicts.append(store.check(digest, size, meter))
         return verdicts
 
+    tasks = handfuls(ordered, lambda item: item[2], _TASK_OBJECTS, _TASK_BYTES)
     checked = 0
-    for verdicts in work_in_threads(_handfuls(ordered), check, meter, bench.reporter):
+    for verdicts in work_in_threads(tasks, check, meter, bench.reporter):
         for verdict in verdicts:
             checked += 1
             if verdict.problem:
@@ -148,12 +149,3 @@ def _handle_bad(
         else:
             store.set_aside(verdict.digest)
     bench.reporter.tell(BadCopyFound(disk.name, disk.uuid, verdict.digest.hex(), path, verdict.problem))
-
-
-def _handfuls(held: Sequence[Held]) -> Iterator[Sequence[Held]]:
-    start, size = 0, 0
-    for end, item in enumerate(held, 1):
-        size += item[2]
-        if end - start >= _TASK_OBJECTS or size >= _TASK_BYTES or end == len(held):
-            yield held[start:end]
-            start, size = end, 0
