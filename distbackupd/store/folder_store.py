@@ -302,7 +302,15 @@ class FolderStore:
 
     def _unreadable(self, digest: bytes, size: int, error: OSError) -> CopyVerdict:
         """A bad copy, if the rest of the disk answers; raises DiskTrouble."""
-        if self.identity() is None:
+        # A disk that was pulled out still answers from the page cache: only what is read from the disk itself counts.
+        with in_words(self.root):
+            descriptor = os.open(self.root + b"/" + FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                answers = os.read(descriptor, 1)
+            finally:
+                os.close(descriptor)
+        if not answers:
             raise disk_trouble(error, self.root) from error
         return CopyVerdict(digest, size, f"it cannot be read: {error.strerror}")
 
