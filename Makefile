@@ -9,7 +9,7 @@ BIN := .venv/bin
 MANUAL := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test venv lint format man clean
+.PHONY: help demo test venv lint format man deb clean
 
 help: ## list these words
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=14
@@ -49,6 +49,9 @@ build/man/%: packaging/man/%.scd
 	@packaging/prepare.sh manual
 	@mkdir -p build/man
 	scdoc < $< > $@ || { rm -f $@; exit 1; }
+
+deb: ## build the Debian package into build/, for the Debian this runs on
+	@packaging/build-deb.sh
 
 clean: ## remove what was built: .venv, build/ and caches
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

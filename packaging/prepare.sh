@@ -1,8 +1,8 @@
 #!/bin/bash
-# prepare.sh build|test|demo|manual...: sees to it that the Debian packages for these purposes are installed.
+# prepare.sh build|test|demo|manual|deb...: sees to it that the Debian packages for these purposes are installed.
 #
 # Installs what is missing when root asks. Anybody else is told the command, and gets exit status 1 where there is no
-# going on without (build, manual); tests skip what they cannot run, and the demo takes folders for disks.
+# going on without (build, manual, deb); tests skip what they cannot run, and the demo takes folders for disks.
 # Where all is installed, this asks nobody but dpkg and costs a few hundredths of a second.
 set -eu
 
@@ -14,8 +14,9 @@ declare -A packages=(
             rsync scdoc shellcheck strace systemd udev util-linux xfsprogs"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"
+    [deb]="build-essential debhelper libsystemd-dev pkg-config python3-dev python3-venv scdoc"
 )
-indispensable=" build manual "
+indispensable=" build deb manual "
 
 is_installed() {
     [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -128,7 +128,11 @@ INSERT INTO folder (id, path) VALUES (1, CAST('/' AS BLOB));
 INSERT INTO fact (key, value) VALUES ('generation', '0');
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST,)
+LUKS_CONTAINERS = """
+ALTER TABLE disk ADD COLUMN luks_uuid TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS)
 """Migration ``n`` (from 1) brings version ``n - 1`` to version ``n``. Only ever append."""
 
 VERSION = len(MIGRATIONS)

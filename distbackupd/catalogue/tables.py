@@ -46,6 +46,7 @@ class DiskRow(peewee.Model):
     last_session_at = peewee.BigIntegerField(null=True)
     catalogue_generation = peewee.BigIntegerField()
     clean = peewee.BooleanField()
+    luks_uuid = peewee.TextField(null=True)
 
     class Meta:
         """Names of this table."""

@@ -41,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether sources are watched for changes between the nightly scans."""
     mount_folder: str = "/run/distbackup-mnt"
     """Where disks are mounted, each in a folder of its own."""
+    power_off: bool = True
+    """Whether a drive is switched off when its disk is done, where that is possible."""
+    remind_after: str = "90d"
+    """How long a disk may stay away before its name is told."""
 
     def __post_init__(self) -> None:
         for key, check in _CHECKS.items():
@@ -64,6 +68,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def settle_seconds(self) -> float:
         """:attr:`settle` in seconds."""
         return parse_duration(self.settle)
+
+    @property
+    def remind_after_seconds(self) -> float:
+        """:attr:`remind_after` in seconds; 0: never."""
+        return parse_duration(self.remind_after)
 
     @property
     def verify_share_fraction(self) -> float:
@@ -137,4 +146,5 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "verify_share": parse_share,
     "verify_time": parse_duration,
     "mount_folder": _check_folder,
+    "remind_after": parse_duration,
 }

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Hashable
 
-from distbackupd.model.events import DiskAppeared, DiskVanished, InboxEvent, JobDue, SourceTouched, StopAsked
+from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, SourceTouched, StopAsked
 
 
 class StopToken:

@@ -11,15 +11,7 @@ from distbackupd.daemon.inbox import Inbox
 from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DistbackupError, EngineBusy, Interrupted
-from distbackupd.model.events import (
-    DiskAppeared,
-    DiskVanished,
-    InboxEvent,
-    JobDue,
-    ReloadAsked,
-    SourceTouched,
-    StopAsked,
-)
+from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
 from distbackupd.model.text import join_words
 from distbackupd.notify.readiness import Heart
 

@@ -21,7 +21,7 @@ from distbackupd.daemon.watching import Watching
 from distbackupd.engine.ports import Reporter
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import UsageError
-from distbackupd.model.events import DiskAppeared, InboxEvent, JobDue, ReloadAsked, StopAsked
+from distbackupd.model.inbox import DiskAppeared, InboxEvent, JobDue, ReloadAsked, StopAsked
 from distbackupd.notify import journal, readiness
 from distbackupd.notify.readiness import Pulse
 from distbackupd.notify.reporter import JournalReporter

@@ -13,7 +13,7 @@ import pyudev
 from distbackupd.hotplug.devices import plugged_volumes, udev_context, volume_from_properties
 from distbackupd.hotplug.plugged import PluggedVolumes
 from distbackupd.model.errors import DistbackupError
-from distbackupd.model.events import InboxEvent
+from distbackupd.model.inbox import InboxEvent
 
 _log = logging.getLogger(__name__)
 

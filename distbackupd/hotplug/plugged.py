@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from distbackupd.model.disks import Volume
-from distbackupd.model.events import DiskAppeared, DiskVanished
+from distbackupd.model.inbox import DiskAppeared, DiskVanished
 
 
 class PluggedVolumes:

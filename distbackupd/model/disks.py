@@ -7,6 +7,9 @@ from dataclasses import dataclass
 FAT_LARGEST_FILE = 2**32 - 1
 """FAT32 holds no file of 4 GiB or more."""
 
+LUKS = "crypto_LUKS"
+"""What udev calls the type of a LUKS container."""
+
 OBJECT_OVERHEAD = 4096
 """Bytes counted for each object beside its blocks: inode, folder entry, extents (distbackup counts the same)."""
 
@@ -42,21 +45,38 @@ class BackupDisk:
     """Generation of the catalogue's copy on it (see ``Catalogue.generation``); -1: none."""
     clean: bool = True
     """Whether its last session came to its end. If not, finished copies may lie there that were never recorded."""
+    luks_uuid: str | None = None
+    """UUID of the LUKS container that its file system lies in, if a key to that is kept; None: plain, or not for us to open."""
+
+    def lies_on(self, volume: Volume) -> bool:
+        """Whether the volume is its file system, or the container of it."""
+        return volume.filesystem_uuid in {self.filesystem_uuid, self.luks_uuid}
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A file system on a block device that is plugged in, as udev names it. ``device`` is ``/dev/sdb1`` and the like."""
+    """A file system on a block device that is plugged in, as udev names it. ``device`` is ``/dev/sdb1`` and the like.
+
+    A LUKS container is a volume too: :attr:`encrypted`.
+    """
 
     device: str
     filesystem_uuid: str
     filesystem_type: str
     label: str = ""
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is a LUKS container, which must be unlocked to reach the file system in it."""
+        return self.filesystem_type == LUKS
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted file system. ``ours``: this program mounted it and will unmount it."""
+    """A mounted file system. ``ours``: this program mounted it and will unmount it.
+
+    ``remark``: what was found and mended when it was mounted, as the end of a sentence; empty: nothing.
+    """
 
     root: bytes
     device: str
@@ -64,6 +84,7 @@ class Mount:
     filesystem_uuid: str | None = None
     read_only: bool = False
     ours: bool = False
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Every channel (terminal, journal, status, notification) tells the same :attr:`Ev
 for ever: people filter the journal by it. ``severity`` is a syslog level: 3 error, 4 warning, 5 notice, 6 info.
 ``fields`` become ``DISTBACKUP_*`` fields of the journal.
 
-The first group is what adapters post to the daemon's inbox; the second is what use cases report.
+What adapters post to the daemon's inbox is in :mod:`distbackupd.model.inbox`.
 """
 
 from __future__ import annotations
@@ -12,49 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distbackupd.model.disks import Volume
-from distbackupd.model.text import printable, say_count, say_duration, say_size
-
-
-@dataclass(frozen=True, slots=True)
-class DiskAppeared:
-    """A file system is plugged in (or was, when the daemon started)."""
-
-    volume: Volume
-
-
-@dataclass(frozen=True, slots=True)
-class DiskVanished:
-    """A block device is gone. ``device`` is its node."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class SourceTouched:
-    """Something below this real folder may have changed and has rested since."""
-
-    real_path: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class JobDue:
-    """A regular job's time has come: ``scan`` or ``tend`` (look whether sources, disks or settings changed)."""
-
-    job: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadAsked:
-    """SIGHUP: read the configuration again."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """SIGTERM or SIGINT."""
-
-
-InboxEvent = DiskAppeared | DiskVanished | SourceTouched | JobDue | ReloadAsked | StopAsked
+from distbackupd.model.text import printable, say_copies, say_count, say_duration, say_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +34,11 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionStarted(Event):
-    """A known disk is mounted and recognised; its cycle begins."""
+class DiskEvent(Event):
+    """Base of what concerns one backup disk, by its name and its own UUID."""
 
-    MESSAGE_ID: ClassVar[str] = "142d8816fb6a4c3ea3d42b60de0fad8a"
-    severity: ClassVar[int] = 5
     disk: str
     uuid: str
-    root: str
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.disk}: recognised at {self.root}, starting"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -95,13 +46,24 @@ class SessionStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionFinished(Event):
+class SessionStarted(DiskEvent):
+    """A known disk is mounted and recognised; its cycle begins."""
+
+    MESSAGE_ID: ClassVar[str] = "142d8816fb6a4c3ea3d42b60de0fad8a"
+    severity: ClassVar[int] = 5
+    root: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk}: recognised at {self.root}, starting"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFinished(DiskEvent):
     """A session came to its end. ``unplug`` tells whether the program unmounted the disk itself."""
 
     MESSAGE_ID: ClassVar[str] = "3f71c07eb0944c018414667bb53fea66"
     severity: ClassVar[int] = 5
-    disk: str
-    uuid: str
     copied_objects: int
     copied_bytes: int
     deleted_objects: int
@@ -145,13 +107,11 @@ class SessionFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionFailed(Event):
+class SessionFailed(DiskEvent):
     """Disk trouble ended a session early. What was recorded before stays true."""
 
     MESSAGE_ID: ClassVar[str] = "5fc474e6178942d4bd90d27a220b1659"
     severity: ClassVar[int] = 3
-    disk: str
-    uuid: str
     reason: str
 
     @property
@@ -159,19 +119,13 @@ class SessionFailed(Event):
         # Whoever mounts and unmounts names the disk.
         return self.reason if self.reason.startswith(f"{self.disk} ") else f"{self.disk}: stopped: {self.reason}"
 
-    @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid}
-
 
 @dataclass(frozen=True, slots=True)
-class SessionInterrupted(Event):
+class SessionInterrupted(DiskEvent):
     """Somebody asked to stop, or the program is shut down."""
 
     MESSAGE_ID: ClassVar[str] = "5fe8c807ad4842ddb34a2d7a1200aa4b"
     severity: ClassVar[int] = 5
-    disk: str
-    uuid: str
     copied_objects: int
 
     @property
@@ -181,46 +135,103 @@ class SessionInterrupted(Event):
             "what was copied is recorded, the next plug goes on there"
         )
 
-    @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid}
-
 
 @dataclass(frozen=True, slots=True)
-class MayUnplug(Event):
-    """Everything is on the disk and the disk is unmounted."""
+class MayUnplug(DiskEvent):
+    """Everything is on the disk, and the disk is unmounted, locked if it is encrypted, and off if it can be switched off."""
 
     MESSAGE_ID: ClassVar[str] = "7d01fb47f25549b68f13028325fe0338"
     severity: ClassVar[int] = 5
-    disk: str
-    uuid: str
+    powered_off: bool = False
 
     @property
     def sentence(self) -> str:
-        return f"{self.disk} is done, you may unplug it"
-
-    @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid}
+        return f"{self.disk} is done{' and switched off' if self.powered_off else ''}, you may unplug it"
 
 
 @dataclass(frozen=True, slots=True)
-class StillMounted(Event):
+class DriveStillNeeded(DiskEvent):
+    """The disk is done, but another backup disk on the same drive waits for its session."""
+
+    MESSAGE_ID: ClassVar[str] = "9a3c1d7a10f04c6e8b8f2f0a5c1ed6b4"
+    severity: ClassVar[int] = 5
+    next_disk: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk} is done; leave it plugged in, {self.next_disk} on the same drive comes next"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskWanted(DiskEvent):
+    """This disk would do the most good now. ``copies``: how many copies ``size`` bytes have that it has room for."""
+
+    MESSAGE_ID: ClassVar[str] = "c2f5d9be6a7b4f0f9f57d27f6b1a0e35"
+    severity: ClassVar[int] = 5
+    copies: int
+    size: int
+
+    @property
+    def sentence(self) -> str:
+        return f"bring {self.disk}: {say_size(self.size)} {say_copies(self.copies)}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "COPIES": str(self.copies), "BYTES": str(self.size)}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskNotSeen(DiskEvent):
+    """A disk was not plugged in for so long that it may be forgotten, lost or dead."""
+
+    MESSAGE_ID: ClassVar[str] = "3b0e9c44c3de4f6aa0b2c3f0d8f7a9e1"
+    severity: ClassVar[int] = 4
+    days: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk} was not seen for {say_count(self.days, 'day')}; bring it, or say 'dsb disk drop' if it is lost"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "DAYS": str(self.days)}
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Event):
+    """Somebody asked for rest: nothing is read, copied or scanned until :class:`Resumed`."""
+
+    MESSAGE_ID: ClassVar[str] = "5d8f3e1b7c9a4d02b6a1e4f7c8d9b0a2"
+    severity: ClassVar[int] = 5
+
+    @property
+    def sentence(self) -> str:
+        return "paused; 'dsb resume' goes on"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Event):
+    """The pause is over."""
+
+    MESSAGE_ID: ClassVar[str] = "e7c4b1a09f6d4385a2d3c5b8f1e0d796"
+    severity: ClassVar[int] = 5
+
+    @property
+    def sentence(self) -> str:
+        return "going on after the pause"
+
+
+@dataclass(frozen=True, slots=True)
+class StillMounted(DiskEvent):
     """The session is over, but somebody else had mounted the disk, so it stays mounted."""
 
     MESSAGE_ID: ClassVar[str] = "8a18b830245f4ac0a3e590f0b45dabb0"
     severity: ClassVar[int] = 5
-    disk: str
-    uuid: str
     root: str
 
     @property
     def sentence(self) -> str:
         return f"{self.disk} is done; it was mounted at {self.root} before, so unmount it there before you unplug it"
-
-    @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid}
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,13 +356,11 @@ class Remark(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BadCopyFound(Event):
+class BadCopyFound(DiskEvent):
     """A copy on a backup disk does not match its name."""
 
     MESSAGE_ID: ClassVar[str] = "023970d2732c437c9748c0e614373d4e"
     severity: ClassVar[int] = 3
-    disk: str
-    uuid: str
     digest: str
     path: bytes
     what: str

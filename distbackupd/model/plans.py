@@ -59,6 +59,20 @@ class Policy:
     evict: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class BackupWish:
+    """What somebody asks of one session beyond the settings; see :class:`Policy` for the limits.
+
+    ``update``: scan the sources first, with ``ignore_lock`` also what cannot be trusted.
+    """
+
+    copy_limit: int | None = None
+    copies_limit: int | None = None
+    evict: bool = True
+    update: bool = False
+    ignore_lock: bool = False
+
+
 class Eviction(NamedTuple):
     """Take this object's copy off the disk. ``remaining``: copies on other disks, which stay."""
 

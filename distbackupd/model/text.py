@@ -91,3 +91,8 @@ def join_words(words: list[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def say_copies(copies: int) -> str:
+    """``have no copy yet``, ``have one copy only``, ``have 2 copies``: behind a number of bytes."""
+    return ("have no copy yet", "have one copy only")[copies] if copies < 2 else f"have {copies} copies"

@@ -10,7 +10,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from tzlocal import reload_localzone
 
-from distbackupd.model.events import JobDue
+from distbackupd.model.inbox import JobDue
 from distbackupd.schedule.walltime import next_scan
 
 SCAN = "scan"

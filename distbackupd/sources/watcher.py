@@ -35,7 +35,8 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import CallbackId, InotifyFD, Mask, WatchCallback, WatchDescriptor
 
-from distbackupd.model.events import JobDue, SourceTouched, WatchLimited
+from distbackupd.model.events import WatchLimited
+from distbackupd.model.inbox import JobDue, SourceTouched
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DiskGone, DiskTrouble
-from distbackupd.model.events import DiskAppeared, DiskVanished, InboxEvent
+from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent
 from tests.bed.fault_disk import fault_disk
 from tests.bed.loop_disks import loop_disk, make_image, mounted_at, plugged, run
 from tests.bed.waiting import wait_until

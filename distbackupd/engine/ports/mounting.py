@@ -14,8 +14,35 @@ class Mounter(Protocol):
     def mounted(self, volume: Volume, name: str, read_only: bool = False) -> AbstractContextManager[Mount]:
         """The volume, mounted while the context lasts; on exit what was mounted here is flushed and unmounted.
 
+        A LUKS container is unlocked with the key that is kept for it, the file system in it is mounted, and on exit it
+        is locked again if it was locked before. A file system that was not left clean is checked first, where it has a
+        checker that mends without asking; ``Mount.remark`` tells what was mended.
+
         ``read_only``: nothing will be written; else a disk that can only be read raises DiskReadOnly. Raises
-        DiskTrouble in a sentence if it cannot be mounted; on exit, if it is busy, names who holds it.
+        DiskTrouble in a sentence if it cannot be unlocked, checked or mounted; on exit, if it is busy, names who holds
+        it.
+        """
+
+    def release(self, volume: Volume, name: str) -> None:
+        """Flush and unmount the volume wherever it is mounted, whoever mounted it, and lock what was unlocked.
+
+        Raises DiskTrouble naming who holds it; nothing is ever unmounted under somebody's hands.
+        """
+
+    def power_off(self, volume: Volume) -> bool:
+        """Switch the drive off on which the volume lies; it must be released. False: here nobody can, or may."""
+
+    def share_drive(self, one: Volume, other: Volume) -> bool:
+        """Whether both lie on one drive (a stick, an enclosure's disk), so that they are unplugged together."""
+
+    def container_of(self, mount: Mount) -> Volume | None:
+        """The LUKS container in which the mounted file system lies; None: it is not encrypted."""
+
+    def keep_key(self, container: Volume, key: bytes) -> str:
+        """Keep the key by which :meth:`mounted` unlocks the container from now on; where and how, as a sentence's end.
+
+        Raises UsageError if it does not open the container; nothing is kept then. A key that ends in a line's end that
+        a text editor put there is understood without it.
         """
 
     def mounts(self) -> list[Mount]:

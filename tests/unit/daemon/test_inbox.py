@@ -7,15 +7,7 @@ from hypothesis import strategies as st
 
 from distbackupd.daemon.inbox import Inbox, StopToken
 from distbackupd.model.disks import Volume
-from distbackupd.model.events import (
-    DiskAppeared,
-    DiskVanished,
-    InboxEvent,
-    JobDue,
-    ReloadAsked,
-    SourceTouched,
-    StopAsked,
-)
+from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
 
 
 def disk(device: str = "/dev/sdb1", uuid: str = "u1") -> DiskAppeared:

@@ -11,7 +11,7 @@ from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Loop
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import CatalogueTrouble
-from distbackupd.model.events import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
+from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
 from distbackupd.notify.readiness import Heart
 from tests.fakes.engine import FakeEngine, wait_until_stopped
 

@@ -15,7 +15,7 @@ import pytest
 from distbackupd.daemon.main import run
 from distbackupd.daemon.service import Options, Parts, Post
 from distbackupd.model.disks import Volume
-from distbackupd.model.events import DiskAppeared, DiskVanished, JobDue, ReloadAsked
+from distbackupd.model.inbox import DiskAppeared, DiskVanished, JobDue, ReloadAsked
 from tests.fakes.engine import FakeEngine, wait_until_stopped
 
 DISK = Volume("/dev/sdb1", "u1", "ext4")

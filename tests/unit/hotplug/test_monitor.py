@@ -5,7 +5,7 @@ import pytest
 from distbackupd.hotplug import monitor as monitor_module
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.model.errors import DistbackupError
-from distbackupd.model.events import InboxEvent
+from distbackupd.model.inbox import InboxEvent
 
 
 def _ignore(event: InboxEvent) -> None:

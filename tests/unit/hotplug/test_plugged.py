@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from distbackupd.hotplug.plugged import PluggedVolumes
 from distbackupd.model.disks import Volume
-from distbackupd.model.events import DiskAppeared, DiskVanished
+from distbackupd.model.inbox import DiskAppeared, DiskVanished
 
 PHOTOS = Volume("/dev/sdb1", "1111-2222", "vfat", "PHOTOS")
 MUSIC = Volume("/dev/sdb1", "3333-4444", "vfat", "MUSIC")

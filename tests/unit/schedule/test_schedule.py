@@ -10,7 +10,7 @@ import pytest
 from apscheduler.triggers.interval import IntervalTrigger
 
 import distbackupd.schedule.schedule as module
-from distbackupd.model.events import JobDue
+from distbackupd.model.inbox import JobDue
 from distbackupd.schedule.schedule import NightlyTrigger, Schedule
 
 

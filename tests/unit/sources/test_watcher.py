@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distbackupd.model.events import JobDue, SourceTouched, WatchLimited
+from distbackupd.model.events import WatchLimited
+from distbackupd.model.inbox import JobDue, SourceTouched
 from distbackupd.sources.watcher import EVERYTHING, Debouncer, Watcher, watched_folders
 
 SETTLE = 0.05

@@ -1,0 +1,72 @@
+"""How things stand with the daemon at a moment, as values for the status line, D-Bus and the desktop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distbackupd.model.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the daemon is doing. ``sentence`` is the line that ``systemctl status`` shows.
+
+    ``state``: ``opening``, ``idle``, ``paused``, ``scanning``, ``session`` (with ``disk``) or ``stopping``. A job at work
+    that is paused has the state ``paused``. Of the innermost ``activity`` (``hashing``, ``copying``; empty: none): how
+    much is done, totals 0 where nobody knows them, and for how many ``seconds`` it runs.
+    """
+
+    state: str = "opening"
+    sentence: str = ""
+    disk: str = ""
+    activity: str = ""
+    items: int = 0
+    total_items: int = 0
+    done_bytes: int = 0
+    total_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStanding:
+    """One enrolled disk. Bytes; ``only_here``: bytes of living objects of which it holds the only copy. Unix seconds."""
+
+    name: str
+    uuid: str
+    capacity: int
+    used: int
+    objects: int
+    only_here: int
+    last_session_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What is protected how well: bytes of living objects by their number of copies, and the disk to bring next.
+
+    ``wanted`` is empty if no disk would do any good. ``last_scan``: unix seconds, None for never.
+    """
+
+    bytes_by_copies: dict[int, int] = field(default_factory=dict)
+    disks: tuple[DiskStanding, ...] = ()
+    wanted: str = ""
+    wanted_reason: str = ""
+    last_scan: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event that was told, at ``time`` (unix seconds). Later ones have higher numbers, also after a restart."""
+
+    number: int
+    time: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a job that somebody asked for ended: an exit code of the one table, and the sentence if it is an error."""
+
+    job: int
+    exit_code: int
+    sentence: str = ""
