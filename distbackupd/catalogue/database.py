@@ -38,6 +38,9 @@ class Database:
         self._caches: list[Callable[[], None]] = []
         self._changes_before = 0
         with errors_in_words(path), place_in_words(path):
+            if read_only and _is_older(path) and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+                # Whoever only reads must be able to read it too, on the first day after an upgrade.
+                Database(path).close()
             _look_at(path, read_only)
             self.peewee = _open(path, read_only)
             self.connection: sqlite3.Connection = self.peewee.connection()
@@ -140,6 +143,19 @@ def _code_of_target(name: str) -> int | None:
     return errno.EIO if name.startswith("SQLITE_IOERR") else codes.get(name)
 
 
+def _is_older(path: Path) -> bool:
+    """Whether it is a catalogue of ours from before the last migration; what cannot be read is not judged here."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as looked_at:
+            version: int = looked_at.execute("PRAGMA user_version").fetchone()[0]
+            application: int = looked_at.execute("PRAGMA application_id").fetchone()[0]
+    except sqlite3.Error:
+        return False
+    return application == schema.APPLICATION_ID and version < schema.VERSION
+
+
 def _look_at(path: Path, read_only: bool) -> None:
     """Refuse what cannot be a catalogue of ours without leaving files beside it, as opening it would in WAL mode."""
     if path.exists() and not path.is_file():
@@ -196,14 +212,20 @@ def _check_version(connection: sqlite3.Connection, path: Path, read_only: bool) 
             f"{_said(path)} was written by a newer distbackupd (its version is {version}, this program knows "
             f"{schema.VERSION}); it was left as it is: install the newer program"
         )
+    if read_only and version < schema.VERSION:
+        raise CatalogueTrouble(
+            f"{_said(path)} was written by an older distbackupd; start the daemon once, or ask as somebody who may write it, "
+            "and it is brought up to date"
+        )
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    fresh = version == 0
     while version < schema.VERSION:
-        if version:
+        if not fresh:
             with contextlib.closing(sqlite3.connect(f"{path}.before-version-{version + 1}")) as kept:
                 connection.backup(kept)
         script = (

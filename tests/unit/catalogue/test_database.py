@@ -303,6 +303,22 @@ def test_migrate_older_catalogue_is_kept_beside_and_brought_up(filled: Path, mon
         assert plain.execute("SELECT count(*) FROM file").fetchone() == (2,)
 
 
+def test_migrate_first_version_is_brought_up_also_for_whoever_only_reads(tmp_path: Path) -> None:
+    tmp_path.joinpath("old").mkdir()
+    path = tmp_path / "old" / NAME
+    with closing(sqlite3.connect(path)) as first:
+        first.executescript(f"{schema.FIRST} PRAGMA application_id={schema.APPLICATION_ID}; PRAGMA user_version=1;")
+        first.execute(
+            "INSERT INTO disk (uuid, name, capacity, relative_path, last_path, added_at) VALUES ('u', 'one', 5, x'', x'', 1)"
+        )
+        first.commit()
+    with open_catalogue(path.parent, read_only=True) as catalogue:
+        disk = catalogue.disks.find("one")
+        assert disk is not None
+        assert (disk.capacity, disk.luks_uuid) == (5, None)
+    assert path.with_name(f"{NAME}.before-version-2").exists()
+
+
 def test_migrate_that_fails_leaves_the_catalogue_as_it_was(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "DELETE FROM file; SELECT * FROM nothing;"))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)

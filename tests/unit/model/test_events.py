@@ -12,8 +12,9 @@ from distbackupd.model import events
 from distbackupd.model.errors import EXIT_CODES, DistbackupError
 from distbackupd.model.events import Event
 
-EVENTS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event]
-_SAMPLES: dict[str, Any] = {"str": "text", "int": 1, "float": 1.5, "bytes": b"/pa\nth\xff"}
+BASES = (Event, events.DiskEvent)
+EVENTS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind not in BASES]
+_SAMPLES: dict[str, Any] = {"str": "text", "bool": True, "int": 1, "float": 1.5, "bytes": b"/pa\nth\xff"}
 
 
 def sample(kind: type[Event]) -> Event:
