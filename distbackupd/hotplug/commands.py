@@ -1,63 +1,101 @@
-"""mount(8) and umount(8). A replaceable piece: who mounts (this process, PID 1, udisks2) is decided here alone."""
+"""Outside commands, run in one of two ways: by this process, or for it by PID 1, outside of the service's sandbox.
+
+In the sandbox a mount would show to this process alone, and there is no device to be opened. So PID 1 runs what mounts,
+checks, unlocks or looks into the processes of others, as a transient unit with the whole machine before it. Input,
+output and exit status pass through either way.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
-_EVERYWHERE = ("nosuid", "nodev", "noexec", "noatime")
+_BY_PID_1 = (
+    "systemd-run",
+    "--quiet",
+    "--pipe",
+    "--wait",
+    "--collect",
+    # Drivers in user space (ntfs-3g, exfat-fuse) live on when the mount(8) that started them has ended.
+    "--property=KillMode=process",
+    "--setenv=LC_ALL=C",
+    "--",
+)
 
-_OPTIONS = {
-    "ext2": ("errors=remount-ro",),
-    "ext3": ("errors=remount-ro",),
-    "ext4": ("errors=remount-ro",),
-    "vfat": ("umask=0077",),
-    "exfat": ("umask=0077",),
-    "ntfs": ("umask=0077",),
-}
-"""More options by file system: a damaged ext shall not be written on; on what has no owners, root alone reads."""
+_NOT_RUN = re.compile(r"Failed to (?:connect to bus|start transient|.*? transient )")
+"""How systemd-run begins when it failed itself; the command's own failures pass through."""
 
-_TYPES = {"ntfs": "ntfs3,ntfs"}
-"""Types to try in this order, where mount's own choice is not the best: the kernel's NTFS, then ntfs-3g."""
+_FOLDERS_OF_ROOT = "/usr/local/sbin:/usr/sbin:/sbin"
+
+Word = str | bytes
 
 
 class CommandFailed(Exception):
-    """mount or umount did not succeed; ``str(error)`` is what it said, in one line without a full stop."""
+    """A command did not succeed; ``str(error)`` is what it said, in one line without a full stop."""
+
+    def __init__(self, sentence: str, status: int = -1) -> None:
+        super().__init__(sentence)
+        self.status = status
+        """Its exit status; -1: it could not be run."""
 
 
-def mount(device: str, folder: bytes, filesystem_type: str, read_only: bool) -> None:
-    """Mount the device. Raises CommandFailed.
+class Finished(NamedTuple):
+    """A command that ended. ``output`` and ``complaints`` are its standard output and standard error."""
 
-    Without ``read_only`` a write-protected device may still end up mounted read-only, without an error.
-    """
-    options = [*_EVERYWHERE, *_OPTIONS.get(filesystem_type, ()), *(["ro"] if read_only else [])]
-    types = ["-t", _TYPES[filesystem_type]] if filesystem_type in _TYPES else []
-    _run(["mount", *types, "-o", ",".join(options), "--", device, folder])
+    status: int
+    output: bytes
+    complaints: bytes
 
 
-def unmount(folder: bytes, lazily: bool = False) -> None:
-    """Unmount what is mounted there. Raises CommandFailed: still in use, or not mounted.
+class Commands:
+    """Runs outside commands; ``delegated``: not as children of this process, but by PID 1. Any thread may call it."""
 
-    ``lazily`` is for a device that is gone: the mount disappears though files on it are open.
-    """
-    _run(["umount", *(["--lazy"] if lazily else []), "--", folder])
+    def __init__(self, delegated: bool = False) -> None:
+        self.delegated = delegated
+        self._prefix = _BY_PID_1 if delegated else ()
+
+    def run(self, words: Sequence[Word], given: bytes = b"") -> bytes:
+        """Run to the end; ``given`` is its standard input. Its standard output. Raises CommandFailed."""
+        done = self.attempt(words, given)
+        if done.status:
+            raise CommandFailed(
+                condense(done.complaints) or f"{os.fsdecode(words[0])} ended with status {done.status}", done.status
+            )
+        return done.output
+
+    def attempt(self, words: Sequence[Word], given: bytes = b"") -> Finished:
+        """Run to the end, whatever its exit status is. Raises CommandFailed if it could not be run at all."""
+        program = os.fsdecode(words[0])
+        if not is_installed(program):
+            raise CommandFailed(f"{program} is not installed")
+        command = [os.fsencode(word) for word in (*self._prefix, *words)]
+        environment = {**os.environ, "LC_ALL": "C", "PATH": _search_path()}
+        try:
+            done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
+        except OSError as error:
+            raise CommandFailed(f"{os.fsdecode(command[0])} cannot be started: {error.strerror}") from error
+        said = condense(done.stderr)
+        if self.delegated and done.returncode and _NOT_RUN.match(said):
+            raise CommandFailed(f"systemd cannot be asked to run {program}: {said}")
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def run_module(self, module: str, *words: Word) -> bytes:
+        """Run a module of this package as a program of its own; as :meth:`run`."""
+        return self.run([sys.executable, "-P", "-m", module, *words])
 
 
-def _run(command: Iterable[str | bytes]) -> None:
-    words = [os.fsencode(word) for word in command]
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, env={**os.environ, "LC_ALL": "C"}, check=False
-        )
-    except OSError as error:
-        raise CommandFailed(f"{os.fsdecode(words[0])} cannot be started: {error.strerror}") from error
-    if done.returncode:
-        raise CommandFailed(condense(done.stderr) or f"{os.fsdecode(words[0])} ended with status {done.returncode}")
+def is_installed(program: str) -> bool:
+    """Whether there is such a command, also where the search path of a user leaves out root's commands."""
+    return shutil.which(program, path=_search_path()) is not None
 
 
 def condense(stderr: bytes) -> str:
-    """What mount said, without ``mount: /its/folder:`` before it and hints at dmesg behind it."""
+    """What a command said, in one line: without ``mount: /its/folder:`` before it and hints at dmesg behind it."""
     lines = [line.strip() for line in os.fsdecode(stderr).splitlines() if line.strip()]
     sentences = [line for line in lines if "dmesg(1)" not in line]
     text = (sentences or lines or [""])[0]
@@ -66,3 +104,7 @@ def condense(stderr: bytes) -> str:
         place, separator, reason = rest.partition(": ")
         text = reason if separator and place.startswith("/") else rest
     return text.rstrip(".")
+
+
+def _search_path() -> str:
+    return f"{os.environ.get('PATH', '/usr/bin:/bin')}:{_FOLDERS_OF_ROOT}"

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
 
 import pyudev
 
-from distbackupd.model.disks import Volume
+from distbackupd.hotplug import sysfs
+from distbackupd.hotplug.commands import CommandFailed, Commands
+from distbackupd.model.disks import LUKS, Volume
 from distbackupd.model.errors import DistbackupError
 
 _UDEV_DATABASE = "/run/udev/data"
+OUR_MAPPINGS = "distbackup-"
+"""Begins the device-mapper names of what this program unlocks, so that a later one takes over what a killed one left."""
+
 _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
@@ -28,13 +32,17 @@ def udev_context() -> pyudev.Context:
         raise DistbackupError("libudev.so.1 is not there, so disks cannot be seen; install libudev1") from error
 
 
-def volume_from_properties(device: str, properties: Mapping[str, str]) -> Volume | None:
-    """The volume that these udev properties tell of; None if they tell of no usable file system.
+def volume_from_properties(device: str, properties: Mapping[str, str], inside: bool = False) -> Volume | None:
+    """The volume that these udev properties tell of; None if they tell of no usable file system or LUKS container.
 
-    A btrfs of several devices of which some are still missing is not usable either.
+    A btrfs of several devices of which some are still missing is not usable either. What this program itself unlocked
+    is part of its container's session, and a volume only for who asks for what is ``inside``.
     """
+    usable = properties.get("ID_FS_USAGE") == "filesystem" or properties.get("ID_FS_TYPE") == LUKS
     filesystem_uuid = properties.get("ID_FS_UUID")
-    if properties.get("ID_FS_USAGE") != "filesystem" or not filesystem_uuid or properties.get("ID_BTRFS_READY") == "0":
+    if not usable or not filesystem_uuid or properties.get("ID_BTRFS_READY") == "0":
+        return None
+    if properties.get("DM_NAME", "").startswith(OUR_MAPPINGS) and not inside:
         return None
     label = properties.get("ID_FS_LABEL_ENC", "").encode("utf-8", "surrogateescape")
     label = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), label)
@@ -43,12 +51,13 @@ def volume_from_properties(device: str, properties: Mapping[str, str]) -> Volume
 
 def plugged_volumes(context: pyudev.Context) -> list[Volume]:
     """Every volume in udev's database, one for each device: members and clones are all told."""
-    devices = context.list_devices(subsystem="block").match_property("ID_FS_USAGE", "filesystem")
+    devices = context.list_devices(subsystem="block")
+    devices.match_property("ID_FS_USAGE", "filesystem").match_property("ID_FS_TYPE", LUKS)  # either of them
     volumes = [volume_from_properties(node, device.properties) for device in devices if (node := device.device_node)]
     return [volume for volume in volumes if volume]
 
 
-def volumes_with_uuid(filesystem_uuid: str) -> list[Volume]:
+def volumes_with_uuid(filesystem_uuid: str, commands: Commands) -> list[Volume]:
     """Every plugged-in volume with this UUID, by device; more than one are clones.
 
     One file system that shows on several devices is not cloned. A device that another one is built upon (multipath,
@@ -59,9 +68,9 @@ def volumes_with_uuid(filesystem_uuid: str) -> list[Volume]:
         matching = udev_context().list_devices(subsystem="block").match_property("ID_FS_UUID", filesystem_uuid)
         found = {node: dict(device.properties) for device in matching if (node := device.device_node)}
     else:
-        probed = {device: probe_properties(device) for device in _devices_with_room()}
+        probed = {device: probe_properties(device, commands) for device in sysfs.devices_with_room()}
         found = {device: told for device, told in probed.items() if told.get("ID_FS_UUID") == filesystem_uuid}
-    return join_members({device: told for device, told in found.items() if not _is_built_upon(device)})
+    return join_members({device: told for device, told in found.items() if not sysfs.is_built_upon(device)})
 
 
 def join_members(devices: Mapping[str, Mapping[str, str]]) -> list[Volume]:
@@ -77,6 +86,12 @@ def join_members(devices: Mapping[str, Mapping[str, str]]) -> list[Volume]:
     return max(groups.values(), key=len, default=[])
 
 
+def properties_of(device: str, commands: Commands) -> dict[str, str]:
+    """What udev knows of a device, or where it knows no UUID what blkid finds on it."""
+    known = properties_known_to_udev(sysfs.number_of(device))
+    return known if "ID_FS_UUID" in known else probe_properties(device, commands)
+
+
 def properties_known_to_udev(number: int) -> dict[str, str]:
     """What udev knows of the block device with this number; empty where it knows nothing."""
     try:
@@ -85,38 +100,10 @@ def properties_known_to_udev(number: int) -> dict[str, str]:
         return {}
 
 
-def probe_properties(device: str) -> dict[str, str]:
+def probe_properties(device: str, commands: Commands) -> dict[str, str]:
     """What blkid reads from the device itself, under udev's names; empty where it finds nothing or may not read."""
-    command = ["blkid", "-p", "-o", "udev", device]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    except OSError:
+        told = commands.attempt(["blkid", "-p", "-o", "udev", "--", device]).output.decode("utf-8", "replace")
+    except CommandFailed:
         return {}
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-
-
-def is_gone(number: int) -> bool:
-    """Whether the device with this number was pulled out: sysfs knows it no more, or it has no room any more."""
-    try:
-        with open(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/size", encoding="ascii") as size:
-            return int(size.read()) == 0
-    except OSError:
-        return True
-
-
-def _devices_with_room() -> list[str]:
-    numbers = {name: f"/sys/class/block/{name}/dev" for name in sorted(os.listdir("/sys/class/block"))}
-    return [f"/dev/{name.replace('!', '/')}" for name, path in numbers.items() if not is_gone(_read_number(path))]
-
-
-def _read_number(path: str) -> int:
-    with open(path, encoding="ascii") as number:
-        major, minor = number.read().split(":")
-    return os.makedev(int(major), int(minor))
-
-
-def _is_built_upon(device: str) -> bool:
-    try:
-        return bool(os.listdir(f"/sys/class/block/{os.path.basename(os.path.realpath(device))}/holders"))
-    except OSError:
-        return False
+    return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)

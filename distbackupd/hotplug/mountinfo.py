@@ -6,6 +6,8 @@ import os
 import re
 from typing import NamedTuple
 
+from distbackupd.hotplug import sysfs
+
 _ESCAPED = re.compile(rb"\\([0-3][0-7]{2})")
 
 _READ_ONLY_OPTIONS = frozenset({b"ro", b"emergency_ro", b"shutdown"})
@@ -44,6 +46,35 @@ class MountLine(NamedTuple):
         if self.filesystem_type in _NEVER_DISKS:
             return False
         return os.major(self.device_number) != 0 or self.filesystem_type in _WITHOUT_DEVICE_NUMBER
+
+    @property
+    def block_number(self) -> int:
+        """The number of the block device behind it, 0 where there is none: btrfs has an anonymous one of its own."""
+        if os.major(self.device_number):
+            return self.device_number
+        return sysfs.number_of(os.fsdecode(self.source)) if self.source.startswith(b"/dev/") else 0
+
+    @property
+    def device(self) -> str:
+        """The device's node as udev names it (``/dev/dm-0``, not ``/dev/mapper/music``); else the kernel's word for it."""
+        return sysfs.device_of(self.block_number) or os.fsdecode(self.source)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the device behind it was pulled out."""
+        if os.major(self.device_number) or self.source.startswith(b"/dev/"):
+            return sysfs.is_gone(self.block_number)
+        return False
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the mount point leads there, and not to something mounted over it."""
+        try:
+            return mount_id_of(self.mount_point) == self.mount_id
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # a failing disk is still mounted there
 
 
 def read_mountinfo() -> list[MountLine]:

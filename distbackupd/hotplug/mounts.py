@@ -1,25 +1,32 @@
-"""The engine's ``Mounter`` on the real machine."""
+"""The engine's ``Mounter`` on the real machine.
+
+unlock -> check -> mount -> ... -> flush -> unmount -> lock
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
-from distbackupd.hotplug import commands
-from distbackupd.hotplug.devices import is_gone, probe_properties, properties_known_to_udev, volumes_with_uuid
+from distbackupd.hotplug import filesystems, sysfs
+from distbackupd.hotplug.afterwards import afterwards
+from distbackupd.hotplug.checking import check
+from distbackupd.hotplug.commands import CommandFailed, Commands
+from distbackupd.hotplug.devices import properties_known_to_udev, properties_of, volumes_with_uuid
+from distbackupd.hotplug.keys import KEY_FOLDER, KeptKeys
 from distbackupd.hotplug.mountinfo import MountLine, mount_id_of, read_mountinfo
+from distbackupd.hotplug.power import power_off
 from distbackupd.hotplug.syncfs import flush_filesystem
+from distbackupd.hotplug.unlocking import Containers
 from distbackupd.hotplug.users import is_below, users_of
 from distbackupd.model.disks import Mount, Volume
 from distbackupd.model.errors import DiskGone, DiskReadOnly, DiskTrouble, UsageError
 from distbackupd.model.text import join_words, printable
-
-_log = logging.getLogger(__name__)
 
 MOUNT_FOLDER = b"/run/distbackup-mnt"
 """Where disks are mounted. Not below /run/distbackupd, which systemd deletes when the service stops."""
@@ -33,13 +40,23 @@ _UNSAFE = re.compile(rb"[/\x00-\x1f\x7f]")
 class SystemMounter:
     """Mounts disks below ``mount_folder``, which belongs to it alone; implements ``engine.ports.Mounter``.
 
-    For one thread at a time. ``sleep`` takes seconds.
+    For one thread at a time. ``commands`` says who runs mount(8) and the like; keys are kept in ``key_folder``; ``sleep``
+    takes seconds.
     """
 
-    def __init__(self, mount_folder: bytes = MOUNT_FOLDER, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        mount_folder: bytes = MOUNT_FOLDER,
+        commands: Commands | None = None,
+        key_folder: Path = KEY_FOLDER,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._mount_folder = os.path.realpath(mount_folder)  # as the kernel will list it
+        self._commands = commands or Commands()
+        self._containers = Containers(self._commands, KeptKeys(self._commands, key_folder))
         self._sleep = sleep
         self._in_use: set[bytes] = set()
+        self._drives: dict[str, set[str]] = {}
 
     def mounts(self) -> list[Mount]:
         """What is mounted now and could hold a backup disk; UUIDs as far as udev knows them. Asks no device."""
@@ -57,57 +74,85 @@ class SystemMounter:
             raise UsageError(f"{printable(path)} cannot be reached: {error.strerror}") from error
         for line in read_mountinfo():
             if line.mount_id == mount_id:
-                properties = _properties_from_udev(line)
-                if "ID_FS_UUID" not in properties and _block_number(line):
-                    properties = probe_properties(_device(line))
-                return self._mount(line, properties)
+                return self._mount(line, properties_of(line.device, self._commands) if line.block_number else {})
         raise UsageError(f"{printable(path)} lies on no file system that is mounted here")
 
     def attached(self, filesystem_uuid: str) -> list[Volume]:
         """Every plugged-in volume with this UUID: more than one are clones. See ``devices.volumes_with_uuid``."""
-        return volumes_with_uuid(filesystem_uuid)
+        return volumes_with_uuid(filesystem_uuid, self._commands)
 
     @contextmanager
     def mounted(self, volume: Volume, name: str, read_only: bool = False) -> Iterator[Mount]:
-        """The volume, mounted while the context lasts.
+        """The volume, unlocked if it is encrypted, and mounted while the context lasts.
 
         Where it is mounted already, that mount is used and left as it is (``ours`` is False), unless it is a leftover
         below the mount folder: that one is taken over. ``name`` becomes the mount point's name. With ``read_only`` the
-        disk is mounted read-only, or used as it is mounted; without, the mount can be written.
+        disk is neither mended nor written, and mounted read-only, or used as it is mounted; without, the mount can be
+        written.
 
         On exit what is ours is flushed and unmounted, tried for 5 s, never while it is in use; its mount point is
-        removed. If the body raised, its error wins, and trouble on exit is only logged.
+        removed, and the container locked. If the body raised, its error wins, and trouble on exit is only logged.
 
         Raises:
             DiskReadOnly: only reading is possible; nothing of ours stays mounted.
             DiskGone: it was pulled out. The dead mount is cleaned away.
-            DiskTrouble: it cannot be mounted; or, on exit, it could not be flushed, or somebody keeps it busy.
+            DiskTrouble: it cannot be unlocked, checked or mounted; or, on exit, it could not be flushed, or somebody
+                keeps it busy.
         """
-        line = self._find(volume)
-        ours = line is None or (self._is_ours(line) and line.mount_point not in self._in_use)
-        if line is None:
-            line = self._mount_here(volume, name, read_only)
-        if ours:
+        with self._containers.unlocked(volume, name, read_only) as inside:
+            line, remark = self._find(inside), ""
+            ours = line is None or (self._is_ours(line) and line.mount_point not in self._in_use)
+            if line is None:
+                remark = "" if read_only else check(self._commands, inside, name)
+                line = self._mount_here(inside, name, read_only)
+            named = {"ID_FS_UUID": inside.filesystem_uuid, "ID_FS_TYPE": inside.filesystem_type}
+            mount = replace(self._mount(line, named), ours=ours, remark=remark)
+            if not ours:
+                yield _writable(mount, name, read_only)
+                return
             self._in_use.add(line.mount_point)
-        finished = False
-        try:
-            if line.read_only and not read_only:
-                raise DiskReadOnly(_say_read_only(line, name, ours))
-            named = {"ID_FS_UUID": volume.filesystem_uuid, "ID_FS_TYPE": volume.filesystem_type}
-            yield self._mount(line, named, ours)
-            finished = True
-        finally:
-            if ours:
-                self._in_use.discard(line.mount_point)
-                try:
-                    self._flush_and_unmount(line, name)
-                except DiskTrouble as error:
-                    if finished:
-                        raise
-                    _log.warning("%s", error)
+            with afterwards(lambda: self._leave(line, name)):
+                yield _writable(mount, name, read_only)
+
+    def release(self, volume: Volume, name: str) -> None:
+        """Flush and unmount the volume wherever it is mounted, whoever mounted it, and lock what was unlocked.
+
+        Raises DiskTrouble if it could not be flushed, or naming who keeps it busy; all else is released then too.
+        """
+        mapping = sysfs.mapping_on(volume.device) if volume.encrypted else None
+        inside = mapping[1] if mapping else volume.device
+        container = volume.device if mapping else sysfs.container_under(volume.device)
+        # An inside is no more once its container is locked: power_off would not find the drive.
+        self._drives[volume.device] = sysfs.drives_under(volume.device)
+        devices = _member_devices(inside, volume.filesystem_uuid)
+        for line in reversed(self._lines_on(devices)):
+            self._flush_and_unmount(line, name)
+        if container:
+            self._containers.lock(container, name)
+
+    def power_off(self, volume: Volume) -> bool:
+        """Switch off every drive that the volume lies on. False, with the reason in the log: nobody can, or may."""
+        drives = sysfs.drives_under(volume.device) or self._drives.get(volume.device, set())
+        return bool(drives) and all(power_off(drive, self._commands) for drive in sorted(drives))
+
+    def share_drive(self, one: Volume, other: Volume) -> bool:
+        """Whether some whole disk carries part of both, so that they are unplugged together."""
+        return not sysfs.drives_under(one.device).isdisjoint(sysfs.drives_under(other.device))
+
+    def container_of(self, mount: Mount) -> Volume | None:
+        """The LUKS container in which the mounted file system lies; None: it is not encrypted."""
+        return self._containers.container_of(mount.device)
+
+    def keep_key(self, container: Volume, key: bytes) -> str:
+        """Keep the key if it opens the container; where and how it is kept, as a sentence's end.
+
+        A line's end behind the key is left out where the key opens the container only without it. Raises UsageError if
+        it does not open it, or cannot be tested or kept.
+        """
+        return self._containers.keep_key(container, key)
 
     def unmount_leftovers(self) -> list[str]:
-        """Unmount what a killed daemon left below the mount folder; a sentence for each that is still in use.
+        """Unmount and lock what a killed daemon left behind; a sentence for each that is still in use.
 
         One try each, without waiting.
         """
@@ -122,14 +167,16 @@ class SystemMounter:
             for name in os.listdir(self._mount_folder):
                 with suppress(OSError):
                     os.rmdir(os.path.join(self._mount_folder, name))
-        return sentences
+        return sentences + ([] if sentences else self._containers.lock_leftovers())
 
     def _find(self, volume: Volume) -> MountLine | None:
         """The mount of the volume that is reachable, preferably of its whole file system."""
-        devices = _member_devices(volume)
-        numbers = {_node_number(device) for device in devices} - {0}
-        found = [line for line in read_mountinfo() if _block_number(line) in numbers and _is_visible(line)]
+        found = [line for line in self._lines_on(_member_devices(volume.device, volume.filesystem_uuid)) if line.is_visible]
         return min(found, key=lambda line: line.root != b"/", default=None)
+
+    def _lines_on(self, devices: set[str]) -> list[MountLine]:
+        numbers = {sysfs.number_of(device) for device in devices} - {0}
+        return [line for line in read_mountinfo() if line.block_number in numbers]
 
     def _mount_here(self, volume: Volume, name: str, read_only: bool) -> MountLine:
         folder = self._free_folder(volume, name)
@@ -139,10 +186,10 @@ class SystemMounter:
         except OSError as error:
             raise DiskTrouble(f"{printable(name)} cannot be mounted at {printable(folder)}: {error.strerror}") from error
         try:
-            commands.mount(volume.device, folder, volume.filesystem_type, read_only)
-        except commands.CommandFailed as error:
+            filesystems.mount(self._commands, volume.device, folder, volume.filesystem_type, read_only)
+        except CommandFailed as error:
             _remove_folder(folder)
-            if is_gone(_node_number(volume.device)):
+            if sysfs.is_gone(sysfs.number_of(volume.device)):
                 raise DiskGone(f"{printable(name)} was pulled out before it was mounted; plug it in again") from error
             hint = f"if it stays so, check it: fsck {volume.device}"
             if "unknown filesystem type" in str(error):
@@ -150,7 +197,7 @@ class SystemMounter:
             raise DiskTrouble(
                 f"{printable(name)} ({volume.device}) cannot be mounted: {printable(str(error))}; {hint}"
             ) from error
-        mounted = [line for line in read_mountinfo() if line.mount_point == folder]
+        mounted = [line for line in read_mountinfo() if line.mount_point == folder and line.is_visible]
         if not mounted:
             raise DiskTrouble(f"{printable(name)} was unmounted by somebody as soon as it was mounted; plug it in again")
         return mounted[-1]
@@ -161,13 +208,17 @@ class SystemMounter:
         folder = os.path.join(self._mount_folder, safe)
         return folder if folder not in taken else folder + b"-" + os.fsencode(os.path.basename(volume.device))
 
+    def _leave(self, line: MountLine, name: str) -> None:
+        self._in_use.discard(line.mount_point)
+        self._flush_and_unmount(line, name)
+
     def _flush_and_unmount(self, line: MountLine, name: str) -> None:
         failed = None
         try:
             flush_filesystem(line.mount_point)
         except OSError as error:
             failed = error
-        gone = _is_dead(line)
+        gone = line.is_dead
         self._unmount(line, name, _PAUSES)
         if gone:
             raise DiskGone(
@@ -184,100 +235,61 @@ class SystemMounter:
         """Unmount, lazily only where the device is gone, and remove the mount point. Raises DiskTrouble."""
         for pause in (*pauses, None):
             try:
-                commands.unmount(line.mount_point, lazily=_is_dead(line))
+                filesystems.unmount(self._commands, line.mount_point, lazily=line.is_dead)
                 break
-            except commands.CommandFailed as error:
+            except CommandFailed as error:
                 if not any(still.mount_id == line.mount_id for still in read_mountinfo()):
                     break
                 if pause is None:
-                    users = join_words(users_of(line)) or f"somebody ({printable(str(error))})"
+                    users = join_words(users_of(line.mount_point, self._commands)) or f"somebody ({printable(str(error))})"
                     raise DiskTrouble(
                         f"{printable(name)} is still mounted at {printable(line.mount_point)}, in use by {users}; "
                         "what was recorded is safe, but end that and unmount the disk before you unplug it"
                     ) from error
             self._sleep(pause)
-        _remove_folder(line.mount_point)
+        if self._is_ours(line):
+            _remove_folder(line.mount_point)
 
     def _is_ours(self, line: MountLine) -> bool:
         return line.mount_point != self._mount_folder and is_below(line.mount_point, self._mount_folder)
 
-    def _mount(self, line: MountLine, properties: Mapping[str, str], ours: bool | None = None) -> Mount:
+    def _mount(self, line: MountLine, properties: Mapping[str, str]) -> Mount:
         """The mount with udev's name for the type where there is one: ``ntfs``, not ``fuseblk`` or ``ntfs3``."""
         return Mount(
             root=line.mount_point,
-            device=_device(line),
+            device=line.device,
             filesystem_type=properties.get("ID_FS_TYPE") or os.fsdecode(line.filesystem_type),
             filesystem_uuid=properties.get("ID_FS_UUID"),
             read_only=line.read_only,
-            ours=self._is_ours(line) if ours is None else ours,
+            ours=self._is_ours(line),
         )
 
 
-def _say_read_only(line: MountLine, name: str, ours: bool) -> str:
-    place = printable(line.mount_point)
-    if not ours:
-        return (
-            f"{printable(name)} is mounted read-only at {place}, nothing was changed on it; unmount it and plug it in again"
+def _writable(mount: Mount, name: str, read_only: bool) -> Mount:
+    """The mount. Raises DiskReadOnly if it shall be written, and cannot be."""
+    if read_only or not mount.read_only:
+        return mount
+    if not mount.ours:
+        raise DiskReadOnly(
+            f"{printable(name)} is mounted read-only at {printable(mount.root)}, nothing was changed on it; "
+            "unmount it and plug it in again"
         )
-    return (
+    raise DiskReadOnly(
         f"{printable(name)} can only be read, nothing was changed on it: it has a write-protection switch, "
         "or its file system is damaged and needs fsck; then plug it in again"
     )
 
 
-def _is_visible(line: MountLine) -> bool:
-    """Whether the mount point leads there, and not to something mounted over it."""
-    try:
-        return mount_id_of(line.mount_point) == line.mount_id
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True  # a failing disk is still mounted there
-
-
 def _properties_from_udev(line: MountLine) -> dict[str, str]:
-    number = _block_number(line)
+    number = line.block_number
     return properties_known_to_udev(number) if number else {}
 
 
-def _block_number(line: MountLine) -> int:
-    """The number of the block device behind the mount, 0 where there is none: btrfs has an anonymous one of its own."""
-    if os.major(line.device_number):
-        return line.device_number
-    return _node_number(os.fsdecode(line.source)) if line.source.startswith(b"/dev/") else 0
-
-
-def _node_number(device: str) -> int:
-    """The number of a block device, 0 if the node is not there or something else."""
-    try:
-        status = os.stat(device)
-    except OSError:
-        return 0
-    return status.st_rdev if stat.S_ISBLK(status.st_mode) else 0
-
-
-def _is_dead(line: MountLine) -> bool:
-    """Whether the device behind the mount was pulled out."""
-    if os.major(line.device_number) or line.source.startswith(b"/dev/"):
-        return is_gone(_block_number(line))
-    return False
-
-
-def _device(line: MountLine) -> str:
-    """The device's node as udev names it (``/dev/dm-0``, not ``/dev/mapper/music``); else the kernel's word for it."""
-    number = _block_number(line)
-    with suppress(OSError), open(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/uevent", encoding="utf-8") as uevent:
-        for fact in uevent:
-            if fact.startswith("DEVNAME="):
-                return "/dev/" + fact.removeprefix("DEVNAME=").rstrip("\n")
-    return os.fsdecode(line.source)
-
-
-def _member_devices(volume: Volume) -> set[str]:
+def _member_devices(device: str, filesystem_uuid: str) -> set[str]:
     """The volume's device, and the others of the same file system when that is a mounted btrfs."""
-    devices = {volume.device}
+    devices = {device}
     with suppress(OSError):
-        devices |= {f"/dev/{name}" for name in os.listdir(f"/sys/fs/btrfs/{volume.filesystem_uuid}/devices")}
+        devices |= {f"/dev/{name}" for name in os.listdir(f"/sys/fs/btrfs/{filesystem_uuid}/devices")}
     return devices
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.devices import volumes_with_uuid
 from distbackupd.hotplug.enrolled import ENROLLED_MARKERS, EnrolledDisks
 from distbackupd.hotplug.monitor import DiskMonitor
@@ -168,7 +169,7 @@ def test_btrfs_on_two_devices_is_one_volume(tmp_path: Path) -> None:
         run("mkfs.btrfs", "-q", "-f", "-d", "single", "-m", "single", first.device, second.device)
         settle()
         uuid = run("blkid", "-p", "-o", "value", "-s", "UUID", first.device)
-        volumes = volumes_with_uuid(uuid)
+        volumes = volumes_with_uuid(uuid, Commands())
         assert len(volumes) == 1
         with mounted_at(second.device, tmp_path / "elsewhere") as elsewhere:
             with SystemMounter(b"/run/distbackup-mnt").mounted(volumes[0], "pool") as mount:
@@ -354,6 +355,6 @@ def test_surprise_removal_cleans_the_dead_mount(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(DiskGone, match="photos was pulled out"):  # noqa: PT012, SIM117
             with mounter.mounted(disk.volume, "photos") as mount:
                 held = os.open(mount.root, os.O_RDONLY)
-                monkeypatch.setattr("distbackupd.hotplug.mounts.is_gone", lambda number: True)
+                monkeypatch.setattr("distbackupd.hotplug.sysfs.is_gone", lambda number: True)
         assert not os.path.exists(mount.root)
         os.close(held)

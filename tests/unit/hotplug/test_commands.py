@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from distbackupd.hotplug.commands import CommandFailed, condense, unmount
+from distbackupd.hotplug.commands import CommandFailed, Commands, condense
+from distbackupd.hotplug.filesystems import unmount
 
 
 @pytest.mark.parametrize(
@@ -29,5 +30,5 @@ def test_condense_leaves_the_reason(said: bytes, sentence: str) -> None:
 def test_unmount_what_is_not_mounted_fails_in_one_line(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = str(tmp_path_factory.mktemp("folder")).encode()
     with pytest.raises(CommandFailed) as failed:
-        unmount(folder)
+        unmount(Commands(), folder)
     assert "\n" not in str(failed.value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.devices import join_members, probe_properties, volume_from_properties
 from distbackupd.model.disks import Volume
 
@@ -18,7 +19,7 @@ def test_volume_from_properties_decodes_the_label() -> None:
     [
         {},
         {"ID_FS_USAGE": "filesystem"},
-        {"ID_FS_USAGE": "crypto", "ID_FS_UUID": "u", "ID_FS_TYPE": "crypto_LUKS"},
+        {"ID_FS_USAGE": "crypto", "ID_FS_UUID": "u", "ID_FS_TYPE": "BitLocker"},
         {"ID_FS_USAGE": "other", "ID_FS_UUID": "u", "ID_FS_TYPE": "swap"},
         {"ID_FS_USAGE": "raid", "ID_FS_UUID": "u", "ID_FS_TYPE": "LVM2_member"},
         {**USABLE, "ID_FS_TYPE": "btrfs", "ID_BTRFS_READY": "0"},
@@ -45,5 +46,5 @@ def test_join_members_nothing_usable_is_empty() -> None:
 
 
 def test_probe_properties_of_nothing_is_empty() -> None:
-    assert probe_properties("/dev/null") == {}
-    assert probe_properties("/dev/no-such-device") == {}
+    assert probe_properties("/dev/null", Commands()) == {}
+    assert probe_properties("/dev/no-such-device", Commands()) == {}

@@ -1,0 +1,38 @@
+"""What each kind of file system needs to be mounted, and mount(8) and umount(8)."""
+
+from __future__ import annotations
+
+from distbackupd.hotplug.commands import Commands
+
+_EVERYWHERE = ("nosuid", "nodev", "noexec", "noatime")
+
+_OPTIONS = {
+    "ext2": ("errors=remount-ro",),
+    "ext3": ("errors=remount-ro",),
+    "ext4": ("errors=remount-ro",),
+    "vfat": ("umask=0077",),
+    "exfat": ("umask=0077",),
+    "ntfs": ("umask=0077",),
+}
+"""More options by file system: a damaged ext shall not be written on; on what has no owners, root alone reads."""
+
+_TYPES = {"ntfs": "ntfs3,ntfs"}
+"""Types to try in this order, where mount's own choice is not the best: the kernel's NTFS, then ntfs-3g."""
+
+
+def mount(commands: Commands, device: str, folder: bytes, filesystem_type: str, read_only: bool) -> None:
+    """Mount the device. Raises CommandFailed.
+
+    Without ``read_only`` a write-protected device may still end up mounted read-only, without an error.
+    """
+    options = [*_EVERYWHERE, *_OPTIONS.get(filesystem_type, ()), *(["ro"] if read_only else [])]
+    types = ["-t", _TYPES[filesystem_type]] if filesystem_type in _TYPES else []
+    commands.run(["mount", *types, "-o", ",".join(options), "--", device, folder])
+
+
+def unmount(commands: Commands, folder: bytes, lazily: bool = False) -> None:
+    """Unmount what is mounted there. Raises CommandFailed: still in use, or not mounted.
+
+    ``lazily`` is for a device that is gone: the mount disappears though files on it are open.
+    """
+    commands.run(["umount", *(["--lazy"] if lazily else []), "--", folder])
