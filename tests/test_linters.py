@@ -10,7 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-SHELL_SCRIPTS = ["packaging/prepare.sh", ".ci/run", "tests/bed/private-udevd"]
+SHELL_SCRIPTS = [
+    "packaging/prepare.sh",
+    ".ci/run",
+    "tests/bed/container-boot",
+    "tests/bed/container-rootfs",
+    "tests/bed/private-udevd",
+]
 
 
 def check(*command: str | Path) -> None:

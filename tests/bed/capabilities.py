@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.bed.container import container
+
 PRIVATE_UDEVD = Path(__file__).with_name("private-udevd")
 """The script that runs a command beside a udevd of its own."""
 
@@ -59,6 +61,19 @@ def _filesystem(name: str) -> str | None:
     return None if name in known else f"this kernel has no {name}"
 
 
+def _container() -> str | None:
+    missing = probe("loop") or _commands(
+        "findmnt", "journalctl", "mmdebstrap", "nsenter", "setpriv", "systemd-nspawn", "unshare"
+    )
+    if missing:
+        return missing
+    try:
+        with container():
+            return None
+    except (RuntimeError, AssertionError) as error:
+        return f"no container boots here: {error}"
+
+
 def _commands(*names: str) -> str | None:
     missing = [name for name in names if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
@@ -73,6 +88,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "loop": _loop,
     "udevd": _udevd,
     "nbd": _nbd,
+    "container": _container,
     "ext4": functools.partial(_filesystem, "ext4"),
     "xfs": functools.partial(_filesystem, "xfs"),
     "btrfs": functools.partial(_filesystem, "btrfs"),
@@ -81,7 +97,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
 
 @functools.cache
 def probe(need: str) -> str | None:
-    """Why this machine cannot give ``need`` (root, loop, udevd, nbd, ext4, xfs, btrfs); None if it can.
+    """Why this machine cannot give ``need`` (root, loop, udevd, nbd, container, ext4, xfs, btrfs); None if it can.
 
     Any other word is the name of a command that must be installed (``git``, ``systemd-analyze``).
     """
