@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
 from distbackupd.catalogue.lock import current_activity, engine_lock
 from distbackupd.config.settings import Settings
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.overview import idle_status
+from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
+from distbackupd.engine.recognition import find_disk
+from distbackupd.engine.release import eject
+from distbackupd.engine.reminders import is_reminder_due, remind
 from distbackupd.engine.scan import SCANNED, ScanOptions, scan
-from distbackupd.engine.session import SessionOptions, back_up_volume
+from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.hotplug.enrolled import EnrolledDisks
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Mount, Volume
 from distbackupd.model.events import Remark, ScanFinished
-from distbackupd.model.plans import Policy
+from distbackupd.model.plans import BackupWish, Policy
+from distbackupd.model.standing import Protection
 from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
 from distbackupd.store.folder_store import FolderStore
@@ -84,12 +88,19 @@ def session_options(settings: Settings, policy: Policy | None = None) -> Session
     return SessionOptions(
         policy=policy or Policy(grace=settings.keep_deleted_seconds),
         share=VerificationOptions(share=settings.verify_share_fraction, seconds=settings.verify_time_seconds),
+        power_off=settings.power_off,
     )
 
 
+def wish_policy(settings: Settings, wish: BackupWish) -> Policy:
+    """What a cycle does when somebody asks for it with limits of their own."""
+    return Policy(settings.keep_deleted_seconds, wish.copy_limit, wish.copies_limit, wish.evict)
+
+
 def publish_disks(bench: Bench) -> None:
-    """Let the udev rule know which file systems are ours."""
-    EnrolledDisks().publish({disk.filesystem_uuid for disk in bench.catalogue.disks.all() if disk.filesystem_uuid})
+    """Let the udev rule know which file systems, and which LUKS containers, are ours."""
+    disks = bench.catalogue.disks.all()
+    EnrolledDisks().publish({known for disk in disks for known in (disk.filesystem_uuid, disk.luks_uuid) if known})
 
 
 class Engine:
@@ -100,21 +111,55 @@ class Engine:
         self._bench = bench
         self._settings = settings
 
-    def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, deep: bool = False) -> ScanFinished:
+    def scan(
+        self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False
+    ) -> ScanFinished:
         """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""
         with engine_lock(self._folder, "distbackupd scanning"):
-            return scan(self._bench, ScanOptions(folders=folders, deep=deep), stop)
+            return scan(self._bench, ScanOptions(folders=folders, ignore_lock=ignore_lock), stop)
 
-    def back_up(self, volume: Volume, stop: Stop) -> bool:
+    def is_ours(self, volume: Volume) -> bool:
+        """Whether an enrolled disk lies on the volume."""
+        return any(disk.lies_on(volume) for disk in self._bench.catalogue.disks.all())
+
+    def back_up(self, volume: Volume, stop: Stop, waiting: Sequence[Volume] = ()) -> bool:
         """Sessions for all enrolled disks on a plugged-in volume; False: there is none, nothing was touched.
 
         Raises EngineBusy, Interrupted, and DiskTrouble that is told already.
         """
-        known = {disk.filesystem_uuid for disk in self._bench.catalogue.disks.all()}
-        if volume.filesystem_uuid not in known:
-            return False
         with engine_lock(self._folder, "distbackupd backing up"):
-            return back_up_volume(self._bench, volume, session_options(self._settings), stop)
+            done = back_up_volume(self._bench, volume, session_options(self._settings), stop, waiting)
+            self._tell_wanted()
+            return done
+
+    def back_up_disk(
+        self, name: str, wish: BackupWish, stop: Stop, begins: Callable[[Volume], None], waiting: Sequence[Volume] = ()
+    ) -> None:
+        """A session with an enrolled disk that somebody named. Raises UsageError, EngineBusy, Interrupted, DiskTrouble."""
+        options = session_options(self._settings, wish_policy(self._settings, wish))
+        with engine_lock(self._folder, f"distbackupd backing up to {name}"):
+            back_up_disk(self._bench, find_disk(self._bench, name), options, stop, begins, waiting)
+            self._tell_wanted()
+
+    def eject(self, name: str) -> None:
+        """Unmount an enrolled disk wherever it is mounted. Raises UsageError, EngineBusy, DiskTrouble."""
+        with engine_lock(self._folder, f"distbackupd ejecting {name}"):
+            eject(self._bench, find_disk(self._bench, name), self._settings.power_off)
+
+    def remind(self) -> None:
+        """Once a day, tell which disks stayed away for too long, and which one to bring. Raises EngineBusy."""
+        if is_reminder_due(self._bench):
+            with engine_lock(self._folder, "distbackupd reminding"):
+                remind(self._bench, self._settings.remind_after_seconds)
+
+    def protection(self) -> Protection:
+        """What is protected how well."""
+        return protection(self._bench)
+
+    def _tell_wanted(self) -> None:
+        wanted = protection(self._bench).wanted
+        if wanted:
+            self._bench.reporter.tell(wanted)
 
     def source_folders(self) -> list[bytes]:
         """Real folders of all sources."""
@@ -125,10 +170,6 @@ class Engine:
         sources = self._bench.catalogue.sources
         present = VirtualTree(sources.all(), sources.settings()).fingerprint()
         return None if self._bench.catalogue.sessions.recall(SCANNED) == present else present
-
-    def status(self) -> str:
-        """One line: what is protected how well."""
-        return idle_status(self._bench)
 
     def reload(self, settings: Settings) -> None:
         """Use other settings from now on."""

@@ -214,8 +214,8 @@ def _check_version(connection: sqlite3.Connection, path: Path, read_only: bool) 
         )
     if read_only and version < schema.VERSION:
         raise CatalogueTrouble(
-            f"{_said(path)} was written by an older distbackupd; start the daemon once, or ask as somebody who may write it, "
-            "and it is brought up to date"
+            f"{_said(path)} was written by an older distbackupd; it is brought up to date when the "
+            "daemon starts, or when somebody asks who may write it"
         )
 
 

@@ -13,6 +13,9 @@ from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import parse_size, printable, say_count, say_size
 
+_LONGEST_KEY = 8 << 20
+"""Bytes; cryptsetup's own limit for key files."""
+
 
 def list_disks(session: CommandSession) -> int:
     """``dsb disk list``"""
@@ -40,10 +43,11 @@ def list_disks(session: CommandSession) -> int:
 
 
 def add_disk(session: CommandSession) -> int:
-    """``dsb disk add NAME PATH [--size]``"""
+    """``dsb disk add NAME PATH [--size] [--luks-key]``"""
     path = os.path.realpath(os.fsencode(os.path.expanduser(session.arguments.path)))
     size = None if session.arguments.size is None else parse_size(session.arguments.size)
-    enrolment = enrol(session.bench, session.arguments.name, path, size, session.simulate)
+    key = _read_key(session.arguments.luks_key) if session.arguments.luks_key else None
+    enrolment = enrol(session.bench, session.arguments.name, path, size, session.simulate, key)
     disk, mount = enrolment.disk, enrolment.mount
     session.publish_disks()
     if session.json:
@@ -140,6 +144,18 @@ def refresh_disk(session: CommandSession) -> int:
         gained, lost = refresh(session.bench, disk, store)
     say(f"{disk.name}: {say_count(gained, 'object')} more and {lost:,} fewer than the catalogue said; it is right now")
     return 0
+
+
+def _read_key(name: str) -> bytes:
+    """What is in a key file. Raises UsageError."""
+    try:
+        with open(os.path.expanduser(name), "rb") as file:
+            key = file.read(_LONGEST_KEY + 1)
+    except OSError as error:
+        raise UsageError(f"the key file {printable(name)} cannot be read: {error.strerror}; nothing was changed") from error
+    if not 0 < len(key) <= _LONGEST_KEY:
+        raise UsageError(f"the key file {printable(name)} is {'too long' if key else 'empty'}; nothing was changed")
+    return key
 
 
 def _described(disk: BackupDisk) -> dict[str, object]:

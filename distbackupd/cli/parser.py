@@ -111,6 +111,11 @@ def _add_disk_commands(add: Add) -> None:
     new.add_argument(
         "-s", "--size", help="how much of it may be filled, like 7.4T (default: all but 10 GB or 5%%, whichever is smaller)"
     )
+    new.add_argument(
+        "--luks-key",
+        metavar="FILE",
+        help="key file of the LUKS container in which the disk lies; it is kept so that the daemon can unlock the disk",
+    )
     change = command("set", "Set parameters of a backup disk")
     _add_disk(change)
     change.add_argument("-s", "--size", help="how much of it may be filled, like 7.4T")

@@ -18,7 +18,7 @@ from distbackupd.cli.progress import make_reporter
 from distbackupd.config.places import CATALOGUE_NAME, catalogue_folder
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on
+from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on, volumes_of
 from distbackupd.model.disks import BackupDisk, Mount
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.model.text import printable
@@ -68,7 +68,7 @@ class CommandSession:
         if place is not None:
             yield disk, *place
             return
-        volumes = self.bench.mounter.attached(disk.filesystem_uuid) if disk.filesystem_uuid else []
+        volumes = volumes_of(self.bench, disk)
         if not volumes:
             raise DiskTrouble(
                 f"'{disk.name}' is not here: plug it in, or mount it where it was ({printable(disk.last_path)})"

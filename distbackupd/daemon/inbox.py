@@ -4,21 +4,73 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
-from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, SourceTouched, StopAsked
+from distbackupd.model.disks import Volume
+from distbackupd.model.inbox import (
+    BackupAsked,
+    DiskAppeared,
+    DiskVanished,
+    EjectAsked,
+    InboxEvent,
+    JobDue,
+    ScanAsked,
+    SourceTouched,
+    StopAsked,
+)
+
+_WORK = (BackupAsked, DiskAppeared, ScanAsked, SourceTouched, JobDue)
+"""What waits while there is a pause, and what can be cancelled."""
+
+
+class Pause:
+    """A rest that somebody asked for. ``still_alive`` is called twice a second by whoever waits for its end."""
+
+    def __init__(self, still_alive: Callable[[], None] = lambda: None) -> None:
+        self._over = threading.Event()
+        self._over.set()
+        self._still_alive = still_alive
+
+    @property
+    def lasts(self) -> bool:
+        """Whether there is one now."""
+        return not self._over.is_set()
+
+    def begin(self) -> None:
+        """From now on."""
+        self._over.clear()
+
+    def end(self) -> None:
+        """Until now."""
+        self._over.set()
+
+    def wait(self) -> None:
+        """For its end, or half a second."""
+        self._over.wait(0.5)
+        self._still_alive()
 
 
 class StopToken:
-    """A :class:`~distbackupd.engine.ports.Stop` that is set once, by anybody, with a reason; or through its ``parent``."""
+    """A :class:`~distbackupd.engine.ports.Stop` that is set once, by anybody, with a reason; or through its ``parent``.
 
-    def __init__(self, parent: StopToken | None = None) -> None:
+    With a ``pause`` the job that looks at it rests in that look until the pause is over or it has to stop.
+    """
+
+    def __init__(self, parent: StopToken | None = None, pause: Pause | None = None) -> None:
         self._parent = parent
+        self._pause = pause
         self._reason: str | None = None
 
     def is_set(self) -> bool:
         """Whether to stop."""
-        return self._reason is not None or (self._parent is not None and self._parent.is_set())
+        while self._pause is not None and self._pause.lasts and not self.asked:
+            self._pause.wait()
+        return self.asked
+
+    @property
+    def asked(self) -> bool:
+        """Whether to stop, told at once even while there is a pause."""
+        return self._reason is not None or (self._parent is not None and self._parent.asked)
 
     def set(self, reason: str) -> None:
         """Ask to stop; the first reason stays."""
@@ -39,13 +91,18 @@ class Inbox:
     hand if that works on it. :class:`StopAsked` goes before all else and stops the job in hand.
 
     The job in hand is what :meth:`get` gave last; ``job_stop`` is its stop. That an event is taken out and becomes the
-    job in hand is one step, so no unplug can slip in between.
+    job in hand is one step, so no unplug can slip in between. While it is paused the job rests wherever it looks at
+    its stop, and :meth:`get` gives only what is no work. ``still_alive`` is called while a job rests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, still_alive: Callable[[], None] = lambda: None) -> None:
         self.stop = StopToken()
-        self.job_stop = StopToken(self.stop)
+        self._pause = Pause(still_alive)
+        self.lasting_stop = StopToken(self.stop, self._pause)
+        """The stop of work that goes on when a disk is pulled out or a job is cancelled; it rests in a pause too."""
+        self.job_stop = self.lasting_stop
         self._job: InboxEvent | None = None
+        self._device = ""
         self._pending: dict[Hashable, InboxEvent] = {}
         self._kept: dict[Hashable, InboxEvent] = {}
         self._news = threading.Condition()
@@ -59,7 +116,7 @@ class Inbox:
                 appeared = _key_of_disk(event.device)
                 self._pending.pop(appeared, None)
                 self._kept.pop(appeared, None)
-                if self._job is not None and _key(self._job) == appeared:
+                if self._device == event.device:
                     self.job_stop.set(f"{event.device} was unplugged")
             self._put(event)
             self._news.notify_all()
@@ -68,16 +125,62 @@ class Inbox:
         """The next event, which becomes the job in hand; None after ``timeout`` seconds without any."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._news:
-            self._job = None
-            while not self._pending:
+            self._job, self._device = None, ""
+            while (key := self._next_key()) is None:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return None
                 self._news.wait(left)
-            key = _key(StopAsked()) if self.stop.is_set() else next(iter(self._pending))
             self._job = self._pending.pop(key, StopAsked())
-            self.job_stop = StopToken(self.stop)
+            if isinstance(self._job, DiskAppeared):
+                self._device = self._job.volume.device
+            self.job_stop = StopToken(self.stop, self._pause)
             return self._job
+
+    def _next_key(self) -> Hashable | None:
+        if self.stop.asked:
+            return _key(StopAsked())
+        paused = self._pause.lasts
+        return next((key for key, event in self._pending.items() if not (paused and isinstance(event, _WORK))), None)
+
+    def works_on(self, device: str) -> None:
+        """The job in hand turned out to need this device, and ends when that vanishes."""
+        with self._news:
+            self._device = device
+
+    def waiting_volumes(self) -> list[Volume]:
+        """Plugged-in volumes whose turn is still to come."""
+        with self._news:
+            events = [*self._pending.values(), *self._kept.values()]
+        return [event.volume for event in events if isinstance(event, DiskAppeared)]
+
+    def cancel(self, reason: str) -> bool:
+        """Stop the job in hand; False: there is none that could be stopped."""
+        with self._news:
+            if not isinstance(self._job, _WORK):
+                return False
+            self.job_stop.set(reason)
+            return True
+
+    @property
+    def paused(self) -> bool:
+        """Whether there is a pause now."""
+        return self._pause.lasts
+
+    def pause(self) -> bool:
+        """Let everything rest; False: it did already."""
+        with self._news:
+            was = self._pause.lasts
+            self._pause.begin()
+            return not was
+
+    def resume(self) -> bool:
+        """Go on; False: there was no pause."""
+        with self._news:
+            was = self._pause.lasts
+            self._pause.end()
+            self._news.notify_all()
+            return was
 
     def take_touched(self) -> list[bytes]:
         """All touched folders that are pending, by path; they are pending no more."""
@@ -91,7 +194,7 @@ class Inbox:
         """It cannot be done now: put it aside until :meth:`retry`, unless its disk has gone or is pending again."""
         with self._news:
             key = _key(event)
-            if key not in self._pending and not (event == self._job and self.job_stop.is_set()):
+            if key not in self._pending and not (event == self._job and self.job_stop.asked):
                 self._kept[key] = event
 
     def retry(self) -> None:
@@ -126,6 +229,8 @@ def _key(event: InboxEvent) -> Hashable:
             return (SourceTouched, real_path)
         case JobDue(job):
             return (JobDue, job)
+        case BackupAsked(job) | EjectAsked(job) | ScanAsked(job):
+            return (type(event), job)
         case _:
             return (type(event),)
 

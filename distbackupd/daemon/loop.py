@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager, suppress
+from typing import NamedTuple, Protocol
 
 from distbackupd.config.settings import Settings
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DistbackupError, EngineBusy, Interrupted
-from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
+from distbackupd.model.inbox import (
+    Asked,
+    BackupAsked,
+    DiskAppeared,
+    DiskVanished,
+    EjectAsked,
+    InboxEvent,
+    JobDue,
+    ReloadAsked,
+    ScanAsked,
+    SourceTouched,
+    StopAsked,
+)
+from distbackupd.model.plans import BackupWish
+from distbackupd.model.standing import Protection
 from distbackupd.model.text import join_words
 from distbackupd.notify.readiness import Heart
 
@@ -31,17 +46,37 @@ help nobody: the kernel does not give the process back before the disk answers."
 class Engine(Protocol):
     """The use cases, as the daemon sees them. All calls come from one thread."""
 
-    def scan(self, stop: Stop, folders: Sequence[bytes] | None = None) -> object:
+    def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False) -> object:
         """Bring the catalogue up to date with all sources, or with these real folders only.
+
+        ``ignore_lock``: also with folders that are locked or turned empty.
 
         Raises EngineBusy when another program holds the catalogue, Interrupted when stopped.
         """
 
-    def back_up(self, volume: Volume, stop: Stop) -> bool:
+    def back_up(self, volume: Volume, stop: Stop, waiting: Sequence[Volume] = ()) -> bool:
         """Whole session with a plugged-in volume; False: it is not ours and was not touched.
 
-        Raises EngineBusy, Interrupted, and DiskTrouble that is told already.
+        ``waiting``: volumes whose sessions come later. Raises EngineBusy, Interrupted, and DiskTrouble that is told
+        already.
         """
+
+    def back_up_disk(
+        self, name: str, wish: BackupWish, stop: Stop, begins: Callable[[Volume], None], waiting: Sequence[Volume] = ()
+    ) -> None:
+        """Whole session with an enrolled disk that somebody named; ``begins`` hears which volume that is.
+
+        Raises UsageError, EngineBusy, Interrupted, DiskTrouble.
+        """
+
+    def eject(self, name: str) -> None:
+        """Unmount an enrolled disk wherever it is mounted, and switch it off. Raises UsageError, DiskTrouble."""
+
+    def is_ours(self, volume: Volume) -> bool:
+        """Whether an enrolled disk lies on the volume."""
+
+    def remind(self) -> None:
+        """Once a day, tell which disks stayed away for too long, and which to bring. Raises EngineBusy."""
 
     def source_folders(self) -> list[bytes]:
         """Real folders of all sources."""
@@ -49,8 +84,8 @@ class Engine(Protocol):
     def unscanned(self) -> str | None:
         """A name for the present sources and settings if no full scan has seen them yet; None if one has."""
 
-    def status(self) -> str:
-        """One line: what is protected how well."""
+    def protection(self) -> Protection:
+        """What is protected how well."""
 
     def reload(self, settings: Settings) -> None:
         """These settings hold from now on."""
@@ -67,6 +102,19 @@ class Household(Protocol):
 
     def idle(self) -> None:
         """Nothing is being done now: show how things stand. Must not raise EngineBusy."""
+
+    def copying(self) -> AbstractContextManager[object]:
+        """A session is going on while the context lasts: the machine shall not fall asleep."""
+
+    def answer(self, job: int, exit_code: int, sentence: str) -> None:
+        """What somebody asked for has ended."""
+
+
+class Ending(NamedTuple):
+    """How a piece of work ended: an exit code of the one table, and the sentence if it is not 0."""
+
+    exit_code: int = 0
+    sentence: str = ""
 
 
 class Loop:
@@ -100,29 +148,53 @@ class Loop:
 
     def _handle(self, event: InboxEvent) -> int:
         with self._heart.patience(WORK_SILENCE):
-            try:
-                return self._attempt(lambda: self._do(event))
-            except EngineBusy as busy:
-                self._inbox.keep(event)
-                self._tell_busy(busy)
-                return busy.exit_code
+            if isinstance(event, Asked):
+                ending = self._attempt(lambda: self._do_asked(event))
+                self._household.answer(event.job, ending.exit_code, ending.sentence)
+            else:
+                ending = self._attempt(lambda: self._do(event))
+                if ending.exit_code == EngineBusy.exit_code:
+                    self._inbox.keep(event)
+                    self._tell_busy(ending.sentence)
+            # A disk that was pulled out, or work that somebody cancelled, is no failure of ours.
+            return 0 if ending.exit_code == Interrupted.exit_code else ending.exit_code
 
-    def _attempt(self, work: Callable[[], None]) -> int:
-        """Do it and tell what goes wrong; its exit code. Raises EngineBusy only."""
+    def _attempt(self, work: Callable[[], None]) -> Ending:
+        """Do it and tell what goes wrong; only that another engine is at work is left for the caller to tell."""
         try:
             work()
-        except EngineBusy:
-            raise
+        except EngineBusy as busy:
+            return Ending(busy.exit_code, str(busy))
         except Interrupted as interrupted:
-            log.debug("%s: %s", self._inbox.job_stop.reason or "stopped", interrupted)
+            reason = self._inbox.job_stop.reason or "stopped"
+            log.debug("%s: %s", reason, interrupted)
+            return Ending(interrupted.exit_code, reason)
         except DistbackupError as error:
             if not error.told:
                 log.error("%s", error)
-            return error.exit_code
+            return Ending(error.exit_code, str(error))
         except Exception:
             log.exception("a bug in distbackupd, please report it; the daemon goes on with what comes next")
-            return DistbackupError.exit_code
-        return 0
+            return Ending(DistbackupError.exit_code, "a bug in distbackupd, please report it; the journal has the details")
+        return Ending()
+
+    def _do_asked(self, asked: Asked) -> None:
+        stop = self._inbox.job_stop
+        match asked:
+            case BackupAsked(_, disk, wish):
+                if wish.update:
+                    self._engine.scan(stop, ignore_lock=wish.ignore_lock)
+                else:
+                    self._scan_touched()
+                with self._household.copying():
+                    self._engine.back_up_disk(disk, wish, stop, self._begins, self._inbox.waiting_volumes())
+            case EjectAsked(_, disk):
+                self._engine.eject(disk)
+            case ScanAsked():
+                self._engine.scan(stop)
+
+    def _begins(self, volume: Volume) -> None:
+        self._inbox.works_on(volume.device)
 
     def _do(self, event: InboxEvent) -> None:
         match event:
@@ -130,8 +202,11 @@ class Loop:
                 self._scan_touched()
                 if self._inbox.job_stop.is_set():
                     return
-                if not self._engine.back_up(volume, self._inbox.job_stop):
+                if not self._engine.is_ours(volume):
                     log.debug("%s is none of our disks, it is left alone", volume.device)
+                    return
+                with self._household.copying():
+                    self._engine.back_up(volume, self._inbox.job_stop, self._inbox.waiting_volumes())
                 self._told_busy = False
             case DiskVanished(device):
                 log.debug("%s is gone", device)
@@ -149,6 +224,8 @@ class Loop:
             case JobDue("tend"):
                 self._inbox.retry()
                 self._household.tend()
+                with suppress(EngineBusy):  # it comes again in a minute
+                    self._engine.remind()
             case ReloadAsked():
                 self._household.reload()
             case _:
@@ -160,7 +237,7 @@ class Loop:
             return
         try:
             # The daemon's own stop, not the job's: that a disk is pulled out is no reason to forget what changed.
-            self._engine.scan(self._inbox.stop, touched)
+            self._engine.scan(self._inbox.lasting_stop, touched)
         except EngineBusy:
             self._keep_touched(touched)
             raise
@@ -170,9 +247,9 @@ class Loop:
         for folder in folders:
             self._inbox.keep(SourceTouched(folder))
 
-    def _tell_busy(self, busy: EngineBusy) -> None:
+    def _tell_busy(self, sentence: str) -> None:
         if not self._told_busy:
-            log.warning("%s; waiting with %s", busy, _name_work(self._inbox.waiting()) or "nothing")
+            log.warning("%s; waiting with %s", sentence, _name_work(self._inbox.waiting()) or "nothing")
             self._told_busy = True
 
 

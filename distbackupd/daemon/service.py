@@ -13,15 +13,20 @@ from typing import Protocol
 
 from distbackupd.config.places import catalogue_folder
 from distbackupd.config.settings import Settings, load_settings
+from distbackupd.control.desk import Desk
+from distbackupd.daemon.board import Board
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Engine, Loop
 from distbackupd.daemon.presence import presence
 from distbackupd.daemon.signals import Action, signals
 from distbackupd.daemon.watching import Watching
+from distbackupd.engine.overview import idle_sentence
 from distbackupd.engine.ports import Reporter
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import UsageError
+from distbackupd.model.events import Event
 from distbackupd.model.inbox import DiskAppeared, InboxEvent, JobDue, ReloadAsked, StopAsked
+from distbackupd.model.standing import Standing
 from distbackupd.notify import journal, readiness
 from distbackupd.notify.readiness import Pulse
 from distbackupd.notify.reporter import JournalReporter
@@ -49,6 +54,29 @@ class Monitor(Protocol):
 Post = Callable[[InboxEvent], None]
 
 
+class Control(Protocol):
+    """Shows the desk to others and takes their wishes. Where there is no bus it says so and does nothing."""
+
+    def start(self) -> None:
+        """From now on; returns when it can be asked."""
+
+    def stop(self) -> None:
+        """Until now."""
+
+
+class Login(Protocol):
+    """The machine's own sleep and shutdown. Where there is no logind it does nothing."""
+
+    def start(self, going_down: Callable[[], None], awake: Callable[[], None]) -> None:
+        """Call ``going_down`` before the machine shuts down, ``awake`` after it slept, in another thread."""
+
+    def inhibited(self, why: str) -> AbstractContextManager[object]:
+        """While the context lasts the machine does not fall asleep, and waits for us a little when it shuts down."""
+
+    def stop(self) -> None:
+        """Hear nothing any more."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the daemon is put together from."""
@@ -56,6 +84,8 @@ class Parts:
     open_engine: Callable[[Path, Settings, Reporter], AbstractContextManager[Engine]]
     make_monitor: Callable[[Post], Monitor]
     plugged_volumes: Callable[[], Iterable[Volume]]
+    make_control: Callable[[Desk], Control]
+    make_login: Callable[[], Login]
 
 
 @dataclass(frozen=True)
@@ -75,12 +105,20 @@ def serve(options: Options, parts: Parts) -> int:
     """
     settings = load_settings(options.config)
     folder = catalogue_folder(options.database, os.environ)
-    inbox, pulse = Inbox(), Pulse()
+    pulse = Pulse()
     heart = pulse.register("engine", IDLE_SILENCE)
-    reporter = JournalReporter(readiness.status, heart.beat)
+    inbox = Inbox(heart.beat)
+    board = Board(folder, inbox, readiness.status)
+
+    def tell(event: Event) -> None:
+        journal.tell(event)
+        board.tell(event)
+
+    reporter = JournalReporter(board.show, heart.beat, tell)
 
     def stop() -> None:
         readiness.stopping()
+        board.show(Standing("stopping", "stopping at a good place"))
         inbox.post(StopAsked())
 
     actions: dict[int, Action] = {
@@ -89,13 +127,14 @@ def serve(options: Options, parts: Parts) -> int:
         signal.SIGHUP: lambda: inbox.post(ReloadAsked()),
     }
     with presence(folder), signals(actions):
-        readiness.status("opening the catalogue")
+        board.show(Standing("opening", "opening the catalogue"))
         readiness.extend_timeout(OPENING_SECONDS)
         with parts.open_engine(folder, settings, reporter) as engine:
             # What changed while nobody watched only a scan finds; it goes before the disks that are plugged in.
             inbox.post(JobDue(SCAN))
             with ExitStack() as cleanup:
-                household = _Household(options, settings, engine, reporter, inbox.post)
+                login = parts.make_login()
+                household = _Household(options, settings, engine, reporter, inbox.post, board, login)
                 loop = Loop(inbox, engine, household, heart)
                 if options.once:
                     for volume in parts.plugged_volumes():
@@ -106,6 +145,11 @@ def serve(options: Options, parts: Parts) -> int:
                 monitor.start()
                 cleanup.callback(pulse.stop)
                 pulse.start()
+                cleanup.callback(login.stop)
+                login.start(stop, lambda: inbox.post(JobDue("tend")))
+                control = parts.make_control(board)
+                cleanup.callback(control.stop)
+                control.start()
                 cleanup.callback(household.stop)
                 household.start()
                 readiness.ready()
@@ -118,7 +162,18 @@ def serve(options: Options, parts: Parts) -> int:
 class _Household:
     """What runs beside the loop: the clock and the watches. All calls come from the loop's thread."""
 
-    def __init__(self, options: Options, settings: Settings, engine: Engine, reporter: JournalReporter, post: Post) -> None:
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        engine: Engine,
+        reporter: JournalReporter,
+        post: Post,
+        board: Board,
+        login: Login,
+    ) -> None:
+        self._board = board
+        self._login = login
         self._config = options.config
         self._settings = settings
         self._engine = engine
@@ -132,7 +187,7 @@ class _Household:
     def start(self) -> None:
         self._schedule.start(self._settings.scan_at_time)
         self._watcher = Watcher(self._post, self._settings.settle_seconds, journal.tell)
-        self._watching = Watching(self._watcher, readiness.status)
+        self._watching = Watching(self._watcher, lambda text: self._board.show(Standing("idle", text)))
         self.tend()
 
     def stop(self) -> None:
@@ -152,7 +207,15 @@ class _Household:
 
     def idle(self) -> None:
         self._reporter.forget()
-        readiness.status(self._engine.status())
+        protection = self._engine.protection()
+        self._board.protect(protection)
+        self._board.show(Standing("idle", idle_sentence(protection)))
+
+    def copying(self) -> AbstractContextManager[object]:
+        return self._login.inhibited("backing up to a disk")
+
+    def answer(self, job: int, exit_code: int, sentence: str) -> None:
+        self._board.answer(job, exit_code, sentence)
 
     def reload(self) -> None:
         readiness.reloading()

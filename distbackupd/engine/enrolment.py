@@ -30,9 +30,12 @@ class Enrolment:
     advice: list[str]
 
 
-def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: bool = False) -> Enrolment:
+def enrol(
+    bench: Bench, name: str, path: bytes, capacity: int | None, simulate: bool = False, luks_key: bytes | None = None
+) -> Enrolment:
     """Make the disk that ``path`` lies on known as ``name``; its layout is made at ``path``.
 
+    ``luks_key`` is kept, so that the LUKS container in which the disk lies can be unlocked whenever it is plugged in.
     A disk that distbackup, or an earlier catalogue, wrote is adopted as it stands: its UUID is kept and its objects are
     taken over. Raises UsageError, DiskTrouble; nothing is changed then.
     """
@@ -46,6 +49,11 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
     if identity is None:
         _refuse_known_place(bench, mount, relative_path, path)
     refuse_clones(bench, mount.filesystem_uuid)
+    container = bench.mounter.container_of(mount)
+    if luks_key is not None and container is None:
+        raise UsageError(
+            f"the disk at {printable(path)} does not lie in a LUKS container, so it needs no key; nothing was changed"
+        )
     if mount.read_only:
         raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
     space = bench.open_store(path if os.path.exists(path) else mount.root, mount).space()
@@ -61,8 +69,14 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
         filesystem_type=mount.filesystem_type,
         last_path=path,
         added_at=bench.clock.now(),
+        luks_uuid=container.filesystem_uuid if container and luks_key is not None else None,
     )
     advice = []
+    if container and luks_key is None:
+        advice.append(
+            "it is encrypted and no key to it is kept, so somebody has to unlock it each time it is plugged in; "
+            "with --luks-key FILE the daemon does that"
+        )
     if size > space.total:
         advice.append(f"its size, {say_size(size)}, is more than the {say_size(space.total)} that its file system has")
     if size > space.free + space.reserved:
@@ -76,6 +90,9 @@ def enrol(bench: Bench, name: str, path: bytes, capacity: int | None, simulate: 
         )
     if simulate:
         return Enrolment(disk, mount, 0, advice)
+    if container and luks_key is not None:
+        kept = bench.mounter.keep_key(container, luks_key)
+        advice.append(f"its key is {kept}; keep another copy of it elsewhere, without a key nobody can read the disk")
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:

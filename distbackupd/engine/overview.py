@@ -1,12 +1,16 @@
-"""What is protected how well: the figures of ``dsb info`` and the line that a status shows."""
+"""What is protected how well: the figures of ``dsb info``, of a status and of D-Bus."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.scan import LAST_SCAN
 from distbackupd.model.disks import BackupDisk
+from distbackupd.model.events import DiskWanted
+from distbackupd.model.standing import DiskStanding, Protection
 from distbackupd.model.text import say_count, say_size
+from distbackupd.planning.next_disk import Holding, ShelfDisk, most_wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +27,13 @@ class DiskOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Living objects by their number of copies: (objects, bytes, bytes of saturated ones)."""
+    """Living objects by their number of copies: (objects, bytes, bytes of saturated ones). ``wanted``: what to bring."""
 
     entries: int
     size: int
     by_copies: dict[int, tuple[int, int, int]]
     disks: list[DiskOverview] = field(default_factory=list)
+    wanted: DiskWanted | None = None
 
 
 def overview(bench: Bench) -> Overview:
@@ -37,9 +42,11 @@ def overview(bench: Bench) -> Overview:
     by_copies: dict[int, tuple[int, int, int]] = {}
     by_disk: dict[int, dict[int, int]] = {}
     saturated_by_disk: dict[int, int] = {}
+    growing = []
     for holders, objects, size, saturated in bench.catalogue.objects.by_holders():
         members = sets[holders]
         count = len(members)
+        growing.append(Holding(frozenset(members), size - saturated))
         before = by_copies.get(count, (0, 0, 0))
         by_copies[count] = (before[0] + objects, before[1] + size, before[2] + saturated)
         for member in members:
@@ -53,20 +60,46 @@ def overview(bench: Bench) -> Overview:
             DiskOverview(disk, held, used, disk.capacity - used, by_disk.get(disk.id, {}), saturated_by_disk.get(disk.id, 0))
         )
     entries, size = bench.catalogue.files.count()
-    return Overview(entries, size, dict(sorted(by_copies.items())), disks)
+    return Overview(entries, size, dict(sorted(by_copies.items())), disks, _wanted(disks, growing))
 
 
-def idle_status(bench: Bench) -> str:
-    """``idle; 412 GB in 98,765 files: 1.2 GB without a copy, 400 GB with one, 10.8 GB with two or more``."""
-    sets = bench.catalogue.objects.holder_sets()
-    none = one = more = 0
-    for holders, _, size, _ in bench.catalogue.objects.by_holders():
-        count = len(sets[holders])
-        none, one, more = none + size * (count == 0), one + size * (count == 1), more + size * (count > 1)
-    if not none + one + more:
+def _wanted(disks: list[DiskOverview], holdings: list[Holding]) -> DiskWanted | None:
+    shelf = [ShelfDisk(item.disk.id, item.free, item.disk.last_session_at or 0) for item in disks]
+    errand = most_wanted(shelf, holdings)
+    if errand is None:
+        return None
+    disk = next(item.disk for item in disks if item.disk.id == errand.disk)
+    return DiskWanted(disk.name, disk.uuid, errand.copies, errand.size)
+
+
+def protection(bench: Bench) -> Protection:
+    """The present state as the daemon shows it to others."""
+    state = overview(bench)
+    last_scan = bench.catalogue.sessions.recall(LAST_SCAN)
+    disks = tuple(
+        DiskStanding(
+            name=item.disk.name,
+            uuid=item.disk.uuid,
+            capacity=item.disk.capacity,
+            used=item.used,
+            objects=item.objects,
+            only_here=item.by_copies.get(1, 0),
+            last_session_at=item.disk.last_session_at,
+        )
+        for item in state.disks
+    )
+    sizes = {copies: size for copies, (_, size, _) in state.by_copies.items()}
+    return Protection(sizes, disks, state.wanted, int(last_scan) if last_scan else None)
+
+
+def idle_sentence(state: Protection) -> str:
+    """``idle; 412 GB on 3 disks: 1.2 GB without a copy, 10.8 GB with two or more; bring music-01: ...``."""
+    total = sum(state.bytes_by_copies.values())
+    if not total:
         return "idle; nothing is scanned yet"
-    disks = say_count(len(bench.catalogue.disks.all()), "disk")
+    none, one = (state.bytes_by_copies.get(copies, 0) for copies in (0, 1))
     parts = [f"{say_size(none)} without a copy"] if none else []
     parts += [f"{say_size(one)} with one copy"] if one else []
-    parts += [f"{say_size(more)} with two or more"] if more else []
-    return f"idle; {say_size(none + one + more)} on {disks}: {', '.join(parts)}"
+    parts += [f"{say_size(total - none - one)} with two or more"] if total > none + one else []
+    text = f"idle; {say_size(total)} on {say_count(len(state.disks), 'disk')}: {', '.join(parts)}"
+    return f"{text}; {state.wanted.sentence}" if state.wanted else text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore
 from distbackupd.engine.virtual_tree import join
-from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
-from distbackupd.model.errors import DiskNotOurs, DiskTrouble, UsageError
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, Volume
+from distbackupd.model.errors import DiskClone, DiskNotOurs, DiskTrouble, UsageError
 from distbackupd.model.text import join_words, printable
 
 
@@ -42,19 +42,25 @@ def find_disk(bench: Bench, name: str) -> BackupDisk:
     return disk
 
 
+def volumes_of(bench: Bench, disk: BackupDisk) -> list[Volume]:
+    """Where the disk is plugged in: its LUKS container if a key to that is kept, else its file system. Several: clones."""
+    found = [bench.mounter.attached(known) for known in (disk.luks_uuid, disk.filesystem_uuid) if known]
+    return next((volumes for volumes in found if volumes), [])
+
+
 def refuse_clones(bench: Bench, filesystem_uuid: str | None) -> None:
-    """Raises DiskTrouble if several plugged-in file systems have this UUID: nobody can tell which is the right one."""
+    """Raises DiskClone if several plugged-in file systems have this UUID: nobody can tell which is the right one."""
     volumes = bench.mounter.attached(filesystem_uuid) if filesystem_uuid else []
     if len(volumes) > 1:
         devices = join_words(sorted(volume.device for volume in volumes))
-        raise DiskTrouble(
+        raise DiskClone(
             f"{devices} have the same file system UUID, so one is a clone of the other; nothing was touched: "
             "unplug the clone, or give it a UUID of its own (tune2fs -U random, xfs_admin -U generate)"
         )
 
 
 def find_disk_at(bench: Bench, path: bytes) -> tuple[BackupDisk, Mount]:
-    """The enrolled disk whose layout lies at a path. Raises UsageError, DiskNotOurs, DiskTrouble where it has a clone."""
+    """The enrolled disk whose layout lies at a path. Raises UsageError, DiskNotOurs, DiskClone."""
     mount = bench.mounter.mount_of(path)
     identity = bench.open_store(path, mount).identity()
     if identity is None:

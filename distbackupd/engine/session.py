@@ -2,12 +2,12 @@
 
     recognise -> clear up after an interrupted session -> plan -> execute -> verify a share -> save the catalogue's copy
 
-Mounting and unmounting is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
+Mounting, unmounting and letting go is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -15,14 +15,14 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.execution import Execution, Executor
 from distbackupd.engine.ports import DiskStore, SessionSummary, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter
-from distbackupd.engine.recognition import recognise, refuse_clones, root_on
+from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
+from distbackupd.engine.release import say_farewell
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, Mount, Volume, footprint
-from distbackupd.model.errors import DiskTrouble, DistbackupError, Interrupted
+from distbackupd.model.errors import DiskClone, DiskTrouble, DistbackupError, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
-    MayUnplug,
     Remark,
     SessionFailed,
     SessionFinished,
@@ -37,49 +37,80 @@ from distbackupd.planning.cycle import plan_cycle
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a session does beside copying. ``share``: what is verified at its end."""
+    """What a session does beside copying. ``share``: what is verified at its end; ``power_off``: switch drives off."""
 
     policy: Policy
     share: VerificationOptions
+    power_off: bool = False
 
 
-def back_up_volume(bench: Bench, volume: Volume, options: SessionOptions, stop: Stop) -> bool:
-    """Mount a plugged-in volume and run a session for each enrolled disk on it; whether there was one.
+def back_up_volume(
+    bench: Bench, volume: Volume, options: SessionOptions, stop: Stop, waiting: Sequence[Volume] = ()
+) -> bool:
+    """Mount a plugged-in volume, run a session for each enrolled disk on it, and let it go; whether there was one.
 
-    An unknown volume is not touched, not even mounted. Raises DiskTrouble, the first if there are several, after telling
-    it and unmounting the volume; Interrupted when stopped, the volume is unmounted then too.
+    An unknown volume is not touched, not even mounted. ``waiting``: volumes that will have sessions after this one.
+
+    Raises DiskTrouble, the first if there are several, after telling it and unmounting the volume; Interrupted when
+    stopped, the volume is unmounted then too.
     """
-    disks = [disk for disk in bench.catalogue.disks.all() if disk.filesystem_uuid == volume.filesystem_uuid]
+    disks = [disk for disk in bench.catalogue.disks.all() if disk.lies_on(volume)]
     if not disks:
         return False
     names = ", ".join(disk.name for disk in disks)
-    try:
-        refuse_clones(bench, volume.filesystem_uuid)
-    except DiskTrouble as trouble:
-        bench.reporter.tell(DiskRefused(names, str(trouble)))
-        trouble.told = True
-        raise
     finished, troubles = [], []
     try:
+        refuse_clones(bench, volume.filesystem_uuid)
         with bench.mounter.mounted(volume, disks[0].name) as mount:
+            if mount.remark:
+                bench.reporter.tell(Remark(f"{names}: {mount.remark}"))
             for disk in disks:
                 try:
                     run_session(bench, disk, root_on(disk, mount), mount, options, stop)
                     finished.append(disk)
                 except DiskTrouble as trouble:
                     troubles.append(trouble)
+    except DiskClone as clone:
+        bench.reporter.tell(DiskRefused(names, str(clone)))
+        clone.told = True
+        raise
     except DiskTrouble as trouble:
         bench.reporter.tell(SessionFailed(names, disks[0].uuid, str(trouble)))
         trouble.told = True
         raise
-    for disk in finished:
-        if mount.ours:
-            bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
-        else:
-            bench.reporter.tell(StillMounted(disk.name, disk.uuid, printable(mount.root)))
+    say_farewell(bench, volume, mount, finished, options.power_off, waiting)
     if troubles:
         raise troubles[0]
     return True
+
+
+def back_up_disk(
+    bench: Bench,
+    disk: BackupDisk,
+    options: SessionOptions,
+    stop: Stop,
+    begins: Callable[[Volume], None],
+    waiting: Sequence[Volume] = (),
+) -> None:
+    """A session with an enrolled disk that somebody named, mounted or only plugged in; ``begins`` hears where it is.
+
+    Raises DiskTrouble, Interrupted, as :func:`back_up_volume` does; DiskTrouble that is not told if it is not here.
+    """
+    place = locate(bench, disk)
+    if place is None:
+        volumes = volumes_of(bench, disk)
+        if not volumes:
+            raise DiskTrouble(
+                f"'{disk.name}' is not here: plug it in, or mount it where it was ({printable(disk.last_path)})"
+            )
+        begins(volumes[0])
+        back_up_volume(bench, volumes[0], options, stop, waiting)
+        return
+    root, mount = place
+    refuse_clones(bench, disk.filesystem_uuid)
+    begins(Volume(mount.device, mount.filesystem_uuid or "", mount.filesystem_type))
+    run_session(bench, disk, root, mount, options, stop)
+    bench.reporter.tell(StillMounted(disk.name, disk.uuid, printable(mount.root)))
 
 
 def run_session(

@@ -57,6 +57,10 @@ class DiskNotOurs(DiskTrouble):
     """The disk does not carry the identity that was expected: foreign, cloned, or its JSON file is missing."""
 
 
+class DiskClone(DiskTrouble):
+    """Several plugged-in file systems have the disk's UUID; none of them was touched."""
+
+
 class DiskFull(DiskTrouble):
     """The disk has less room than it said. What was recorded is safe."""
 

@@ -148,6 +148,10 @@ class MayUnplug(DiskEvent):
     def sentence(self) -> str:
         return f"{self.disk} is done{' and switched off' if self.powered_off else ''}, you may unplug it"
 
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "POWERED_OFF": "yes" if self.powered_off else "no"}
+
 
 @dataclass(frozen=True, slots=True)
 class DriveStillNeeded(DiskEvent):

@@ -31,7 +31,7 @@ class SourceTouched:
 
 @dataclass(frozen=True, slots=True)
 class JobDue:
-    """A regular job's time has come: ``scan``, ``tend`` (look whether sources, disks or settings changed) or ``remind``."""
+    """A regular job's time has come: ``scan`` or ``tend`` (look whether sources, disks or settings changed)."""
 
     job: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from distbackupd.model.events import Event
+from distbackupd.model.events import DiskWanted, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,12 @@ class DiskStanding:
 class Protection:
     """What is protected how well: bytes of living objects by their number of copies, and the disk to bring next.
 
-    ``wanted`` is empty if no disk would do any good. ``last_scan``: unix seconds, None for never.
+    ``wanted`` is None if no disk would do any good. ``last_scan``: unix seconds, None for never.
     """
 
     bytes_by_copies: dict[int, int] = field(default_factory=dict)
     disks: tuple[DiskStanding, ...] = ()
-    wanted: str = ""
-    wanted_reason: str = ""
+    wanted: DiskWanted | None = None
     last_scan: int | None = None
 
 

@@ -1,11 +1,19 @@
-"""What use cases report, as journal entries and as the status line that ``systemctl status`` shows."""
+"""What use cases report, as journal entries and as how things stand: the line that ``systemctl status`` shows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from distbackupd.model.events import Event, MayUnplug, SessionFailed, SessionFinished, SessionInterrupted, SessionStarted
+from distbackupd.model.events import (
+    Event,
+    ScanStarted,
+    SessionFailed,
+    SessionFinished,
+    SessionInterrupted,
+    SessionStarted,
+)
+from distbackupd.model.standing import Standing
 from distbackupd.notify import journal
 from distbackupd.notify.progress import Progress, status_line
 
@@ -14,33 +22,36 @@ SHORTEST_PAUSE = 1.0
 
 
 class JournalReporter:
-    """Implements the engine's ``Reporter``: events become journal entries, progress becomes a status line a second.
+    """Implements the engine's ``Reporter``: events become journal entries, progress becomes a standing once a second.
 
-    ``show_status`` and ``beat`` are called in the engine's thread; ``beat`` at every call, as a sign of life. An activity
-    may begin within another; the status line shows the innermost.
+    ``show`` and ``beat`` are called in the engine's thread; ``beat`` at every call, as a sign of life. An activity may
+    begin within another; the standing tells the innermost.
     """
 
     def __init__(
         self,
-        show_status: Callable[[str], object],
+        show: Callable[[Standing], object],
         beat: Callable[[], None] = lambda: None,
         tell: Callable[[Event], None] = journal.tell,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._show_status = show_status
+        self._show_standing = show
         self._beat = beat
         self._tell = tell
         self._monotonic = monotonic
         self._subject = ""
+        self._state = "idle"
         self._activities: list[tuple[Progress, float]] = []
         self._shown_at = float("-inf")
 
     def tell(self, event: Event) -> None:
-        """One journal entry; a session's events also name the disk in the status line."""
+        """One journal entry; a session's events also name the disk in the standing."""
         self._beat()
         if isinstance(event, SessionStarted):
-            self._subject = event.disk
-        elif isinstance(event, SessionFinished | SessionFailed | SessionInterrupted | MayUnplug):
+            self._subject, self._state = event.disk, "session"
+        elif isinstance(event, ScanStarted) and not self._subject:
+            self._state = "scanning"
+        elif isinstance(event, SessionFinished | SessionFailed | SessionInterrupted):
             self._subject = ""
         self._tell(event)
 
@@ -72,10 +83,22 @@ class JournalReporter:
     def forget(self) -> None:
         """Whatever was going on is over: an error may have left activities open."""
         self._activities.clear()
-        self._subject = ""
+        self._subject, self._state = "", "idle"
 
     def _show(self) -> None:
         now = self._monotonic()
         progress, started = self._activities[-1]
         self._shown_at = now
-        self._show_status(status_line(self._subject, progress, now - started))
+        self._show_standing(
+            Standing(
+                state=self._state,
+                sentence=status_line(self._subject, progress, now - started),
+                disk=self._subject,
+                activity=progress.activity,
+                items=progress.items,
+                total_items=progress.total_items,
+                done_bytes=progress.done_bytes,
+                total_bytes=progress.total_bytes,
+                seconds=now - started,
+            )
+        )

@@ -3,16 +3,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Loop
+from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
-from distbackupd.model.errors import CatalogueTrouble
-from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent, JobDue, ReloadAsked, SourceTouched, StopAsked
+from distbackupd.model.errors import CatalogueTrouble, DiskTrouble
+from distbackupd.model.inbox import (
+    BackupAsked,
+    DiskAppeared,
+    DiskVanished,
+    EjectAsked,
+    InboxEvent,
+    JobDue,
+    ReloadAsked,
+    ScanAsked,
+    SourceTouched,
+    StopAsked,
+)
+from distbackupd.model.plans import BackupWish
 from distbackupd.notify.readiness import Heart
+from tests.bed.waiting import wait_until
 from tests.fakes.engine import FakeEngine, wait_until_stopped
 
 DISK = DiskAppeared(Volume("/dev/sdb1", "u1", "ext4"))
@@ -25,6 +40,8 @@ class Household:
     def __init__(self, done: list[object]) -> None:
         self.done = done
         self.on_idle: Callable[[], None] = lambda: None
+        self.awake = False
+        self.answers: list[tuple[int, int, str]] = []
 
     def reload(self) -> None:
         self.done.append("reload")
@@ -34,6 +51,15 @@ class Household:
 
     def idle(self) -> None:
         self.on_idle()
+
+    @contextmanager
+    def copying(self) -> Iterator[None]:
+        self.awake = True
+        yield
+        self.awake = False
+
+    def answer(self, job: int, exit_code: int, sentence: str) -> None:
+        self.answers.append((job, exit_code, sentence))
 
 
 class Scene:
@@ -205,3 +231,110 @@ def test_heart_at_work_may_be_silent_for_longer(scene: Scene) -> None:
     scene.work_off(SCAN)
     assert seen == [True]
     assert not scene.heart.alive(later + 60)
+
+
+# --- what somebody asks for ------------------------------------------------------------------------------------------
+
+
+def test_asked_backup_is_done_and_answered(scene: Scene) -> None:
+    wish = BackupWish(copy_limit=5)
+    awake: list[bool] = []
+    scene.engine.on_back_up = lambda _volume, _stop: awake.append(scene.household.awake)
+    assert scene.work_off(SourceTouched(b"/a"), BackupAsked(7, "photos-03", wish)) == 0
+    assert scene.done == [("scan", [b"/a"]), ("back up", "photos-03", wish)]
+    assert scene.household.answers == [(7, 0, "")]
+    assert awake == [True]
+    assert not scene.household.awake
+
+
+def test_asked_backup_with_update_scans_everything_first(scene: Scene) -> None:
+    scene.work_off(BackupAsked(7, "photos-03", BackupWish(update=True)))
+    assert scene.done[0] == ("scan", None)
+
+
+def test_asked_for_what_cannot_be_done_is_answered_in_a_sentence(scene: Scene) -> None:
+    def refuse(_name: str) -> None:
+        raise DiskTrouble("photos-03 is still mounted, in use by PID 7 (bash)")
+
+    scene.engine.on_eject = refuse
+    scene.work_off(BackupAsked(1, "nonsense", BackupWish()), EjectAsked(2, "photos-03"), ScanAsked(3))
+    assert scene.household.answers == [
+        (1, 2, "there is no disk 'nonsense'"),
+        (2, 4, "photos-03 is still mounted, in use by PID 7 (bash)"),
+        (3, 0, ""),
+    ]
+
+
+def test_asked_while_another_program_works_is_answered_and_not_kept(scene: Scene) -> None:
+    scene.engine.busy = True
+    scene.work_off(ScanAsked(3))
+    assert scene.household.answers == [(3, 6, "dsb is at work on this catalogue")]
+    assert scene.inbox.waiting() == []
+
+
+def test_asked_backup_ends_when_its_disk_is_pulled_out(scene: Scene) -> None:
+    def pull_out(volume: Volume, stop: Stop) -> None:
+        scene.inbox.post(DiskVanished(volume.device))
+        wait_until_stopped(stop)
+
+    scene.engine.on_back_up = pull_out
+    assert scene.work_off(BackupAsked(4, "photos-03", BackupWish())) == 0
+    assert scene.household.answers == [(4, 130, "/dev/photos-03 was unplugged")]
+
+
+def test_cancelled_work_is_answered_and_the_next_begins(scene: Scene) -> None:
+    def cancel(stop: Stop) -> None:
+        assert scene.inbox.cancel("somebody cancelled it")
+        wait_until_stopped(stop)
+
+    scene.engine.on_scan = cancel
+    scene.work_off(ScanAsked(1), EjectAsked(2, "photos-03"))
+    assert scene.household.answers == [(1, 130, "somebody cancelled it"), (2, 0, "")]
+
+
+def test_disk_hears_which_disks_wait(scene: Scene) -> None:
+    seen = []
+    scene.engine.on_back_up = lambda _volume, _stop: seen.append(scene.engine.waiting)
+    scene.work_off(DISK, SECOND)
+    assert seen == [[SECOND.volume], []]
+
+
+def test_reminder_comes_with_tending_and_never_disturbs(scene: Scene) -> None:
+    scene.work_off(TEND)
+    assert scene.engine.reminders == 1
+    scene.engine.busy = True
+    assert scene.work_off(TEND) == 0
+
+
+def test_paused_work_rests_and_gives_signs_of_life(scene: Scene) -> None:
+    lives: list[None] = []
+    inbox = Inbox(lambda: lives.append(None))
+    loop = Loop(inbox, scene.engine, scene.household, scene.heart)
+    resting = threading.Event()
+
+    def look(stop: Stop) -> None:
+        assert inbox.pause()
+        resting.set()
+        assert not stop.is_set()
+
+    scene.engine.on_scan = look
+    inbox.post(ScanAsked(1))
+    worker = threading.Thread(target=loop.run_once)
+    worker.start()
+    assert resting.wait(10)
+    wait_until(lambda: lives, "a sign of life")
+    assert scene.household.answers == []
+    assert inbox.resume()
+    worker.join(10)
+    assert scene.household.answers == [(1, 0, "")]
+
+
+def test_paused_work_still_ends_when_its_disk_is_pulled_out(scene: Scene) -> None:
+    def look(volume: Volume, stop: Stop) -> None:
+        scene.inbox.pause()
+        scene.inbox.post(DiskVanished(volume.device))
+        assert stop.is_set()
+
+    scene.engine.on_back_up = look
+    scene.work_off(DISK)
+    assert scene.done == [("back up", "/dev/sdb1")]

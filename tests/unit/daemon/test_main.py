@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +34,34 @@ def failing(error: Exception) -> Parts:
     def open_engine(_folder: Path, _settings: Settings, _reporter: Reporter) -> AbstractContextManager[Engine]:
         raise error
 
-    return Parts(open_engine, lambda _post: pytest.fail("no monitor is needed"), list)
+    return parts(open_engine)
+
+
+class SleeplessLogin:
+    """A machine without logind."""
+
+    def start(self, going_down: Callable[[], None], awake: Callable[[], None]) -> None:
+        pytest.fail("nobody is told")
+
+    def inhibited(self, why: str) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def stop(self) -> None:
+        pytest.fail("it was never started")
+
+
+def parts(open_engine: Callable[[Path, Settings, Reporter], AbstractContextManager[Engine]]) -> Parts:
+    """Parts of which only the engine is used."""
+
+    def not_needed(*_: object) -> Any:
+        pytest.fail("nobody needs that here")
+
+    return Parts(open_engine, not_needed, list, not_needed, SleeplessLogin)
 
 
 def test_run_catalogue_trouble_is_one_sentence_and_its_exit_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parts = failing(CatalogueTrouble("the catalogue is newer than this program"))
-    assert run(Options(database=str(tmp_path), once=True), parts) == 5
+    broken = failing(CatalogueTrouble("the catalogue is newer than this program"))
+    assert run(Options(database=str(tmp_path), once=True), broken) == 5
     assert caplog.messages == ["the catalogue is newer than this program"]
     assert caplog.records[0].exc_info is None
 
@@ -49,6 +73,5 @@ def test_run_bug_is_told_with_its_traceback(tmp_path: Path, caplog: pytest.LogCa
 
 def test_run_database_decides_where_the_lock_lies(tmp_path: Path) -> None:
     engine = FakeEngine()
-    parts = Parts(engine.opened, lambda _post: pytest.fail("no monitor is needed"), list)
-    assert run(Options(database=str(tmp_path / "catalogue"), once=True), parts) == 0
+    assert run(Options(database=str(tmp_path / "catalogue"), once=True), parts(engine.opened)) == 0
     assert (tmp_path / "catalogue" / "distbackupd.lock").exists()

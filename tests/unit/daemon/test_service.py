@@ -8,14 +8,18 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from distbackupd.control.desk import Desk
 from distbackupd.daemon.main import run
 from distbackupd.daemon.service import Options, Parts, Post
 from distbackupd.model.disks import Volume
 from distbackupd.model.inbox import DiskAppeared, DiskVanished, JobDue, ReloadAsked
+from distbackupd.model.standing import Answer
+from tests.bed.waiting import wait_until
 from tests.fakes.engine import FakeEngine, wait_until_stopped
 
 DISK = Volume("/dev/sdb1", "u1", "ext4")
@@ -56,6 +60,44 @@ class FakeMonitor:
         self.stopped = True
 
 
+class Ears:
+    """A listener that only remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+        self.stands = self.protects = self.told = self.answered = self.heard.append
+
+
+class FakeControl:
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def start(self) -> None:
+        self.log.append("control starts")
+
+    def stop(self) -> None:
+        self.log.append("control stops")
+
+
+class FakeLogin:
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def start(self, going_down: Callable[[], None], awake: Callable[[], None]) -> None:
+        self.going_down = going_down
+
+    @contextmanager
+    def inhibited(self, why: str) -> Iterator[None]:
+        self.log.append("inhibited")
+        try:
+            yield
+        finally:
+            self.log.append("free to sleep")
+
+    def stop(self) -> None:
+        pass
+
+
 class Scene:
     def __init__(self, folder: Path, manager: Manager) -> None:
         self.engine = FakeEngine()
@@ -65,6 +107,8 @@ class Scene:
         self.config.write_text('settle = "0"\n')
         self.monitors: list[FakeMonitor] = []
         self.plugged: list[Volume] = []
+        self.log: list[str] = []
+        self.desk: Desk | None = None
         self.on_monitor_start: Callable[[Post], None] = lambda _post: None
 
     def make_monitor(self, post: Post) -> FakeMonitor:
@@ -72,6 +116,10 @@ class Scene:
         monitor.on_start = self.on_monitor_start
         self.monitors.append(monitor)
         return monitor
+
+    def make_control(self, desk: Desk) -> FakeControl:
+        self.desk = desk
+        return FakeControl(self.log)
 
     def run(self, script: Callable[[], None] = lambda: None, once: bool = False) -> int:
         """The daemon in this thread, the script beside it; the script's failure is this test's."""
@@ -85,7 +133,9 @@ class Scene:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         options = Options(database=str(self.folder / "catalogue"), config=self.config, once=once)
-        parts = Parts(self.engine.opened, self.make_monitor, lambda: self.plugged)
+        parts = Parts(
+            self.engine.opened, self.make_monitor, lambda: self.plugged, self.make_control, lambda: FakeLogin(self.log)
+        )
         player = threading.Thread(target=play, daemon=True)
         player.start()
         exit_code = run(options, parts)
@@ -118,13 +168,14 @@ def test_serve_ready_comes_after_the_monitor_and_stopping_at_the_end(scene: Scen
     def script() -> None:
         scene.manager.wait_for("^READY=1$")
         started.append(scene.monitors[0].started)
-        scene.manager.wait_for("^STATUS=all is well$")
+        scene.manager.wait_for("^STATUS=idle; 5.00 kB on 1 disk")
         terminate()
         scene.manager.wait_for("^STOPPING=1$")
 
     assert scene.run(script) == 0
     assert started == [True]
     assert scene.monitors[0].stopped
+    assert scene.log == ["control starts", "control stops"]
     assert scene.manager.messages[:2] == ["STATUS=opening the catalogue", "EXTEND_TIMEOUT_USEC=1800000000"]
 
 
@@ -160,11 +211,32 @@ def test_serve_unplugged_during_a_session_ends_the_session_only(scene: Scene) ->
         assert begun.wait(SECONDS)
         scene.manager.wait_for("^READY=1$")
         scene.monitors[0].post(DiskVanished("/dev/sdb1"))
-        scene.manager.wait_for("^STATUS=all is well$")
-        scene.manager.wait_for("^STATUS=all is well$")
+        scene.manager.wait_for("^STATUS=idle; 5.00 kB on 1 disk")
+        scene.manager.wait_for("^STATUS=idle; 5.00 kB on 1 disk")
         terminate()
 
     assert scene.run(script) == 0
+    assert scene.log == ["control starts", "inhibited", "free to sleep", "control stops"]
+
+
+def test_serve_eject_ends_the_session_and_is_answered(scene: Scene) -> None:
+    begun = threading.Event()
+    ears = Ears()
+    scene.on_monitor_start = lambda post: post(DiskAppeared(DISK))
+    scene.engine.on_back_up = lambda _volume, stop: wait_until_stopped(stop, begun)
+
+    def script() -> None:
+        assert begun.wait(SECONDS)
+        scene.manager.wait_for("^READY=1$")
+        assert scene.desk is not None
+        scene.desk.subscribe(ears)
+        assert scene.desk.cancel()
+        job = scene.desk.ask_eject("photos-03")
+        wait_until(lambda: Answer(job, 0) in ears.heard, "the answer")
+        terminate()
+
+    assert scene.run(script) == 0
+    assert scene.engine.done[-1] == ("eject", "photos-03")
 
 
 def test_serve_source_changes_its_folder_is_scanned(scene: Scene, tmp_path: Path) -> None:
@@ -229,7 +301,7 @@ def test_serve_disk_plugged_at_the_start_is_backed_up_after_a_scan(scene: Scene)
 
 def test_serve_source_mapped_meanwhile_is_scanned_once(scene: Scene) -> None:
     def script() -> None:
-        scene.manager.wait_for("^STATUS=all is well$")
+        scene.manager.wait_for("^STATUS=idle; 5.00 kB on 1 disk")
         scene.engine.unscanned_name = "one more source"
         for _ in range(2):
             scene.monitors[0].post(JobDue("tend"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distbackupd.engine.overview import idle_status, overview
+from distbackupd.engine.overview import idle_sentence, overview, protection
 from distbackupd.model.disks import footprint
 from tests.fakes.disk_store import FakeDiskStore
 from tests.unit.engine.scenes import scene_at
@@ -12,7 +12,7 @@ from tests.unit.engine.scenes import scene_at
 
 def test_overview_counts_copies_and_rooms(tmp_path: Path) -> None:
     with scene_at(tmp_path) as scene:
-        assert idle_status(scene.bench) == "idle; nothing is scanned yet"
+        assert idle_sentence(protection(scene.bench)) == "idle; nothing is scanned yet"
         for number in range(4):
             scene.write(f"{number}", "x" * 1000 + str(number))
         scene.write("limited/a", "y" * 500)
@@ -32,6 +32,12 @@ def test_overview_counts_copies_and_rooms(tmp_path: Path) -> None:
         assert overviews["one"].objects == 3
         assert (overviews["one"].used, overviews["one"].free) == (room, 0)
         assert found.entries == len(scene.paths()) + 1
-        assert "without a copy" not in idle_status(scene.bench)
+        assert "without a copy" not in idle_sentence(protection(scene.bench))
         scene.catalogue.disks.drop(two.id)
-        assert "without a copy" in idle_status(scene.bench)
+        assert "without a copy" in idle_sentence(protection(scene.bench))
+        scene.catalogue.disks.drop(one.id)
+        state = protection(scene.bench)
+        assert [(disk.name, disk.objects, disk.only_here) for disk in state.disks] == [("one", 0, 0), ("two", 0, 0)]
+        assert state.wanted is not None
+        assert (state.wanted.disk, state.wanted.copies) == ("one", 0)
+        assert idle_sentence(state).endswith("; bring one: 4.50 kB have no copy yet")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distbackupd.model.events import Event, MayUnplug, SessionStarted
+from distbackupd.model.events import Event, SessionFailed, SessionStarted
+from distbackupd.model.standing import Standing
 from distbackupd.notify.progress import Progress, status_line
 from distbackupd.notify.reporter import JournalReporter
 
@@ -53,9 +54,14 @@ class Scene:
     def __init__(self) -> None:
         self.now = 0.0
         self.lines: list[str] = []
+        self.standings: list[Standing] = []
         self.told: list[Event] = []
         self.beats = 0
-        self.reporter = JournalReporter(self.lines.append, self.beat, self.told.append, lambda: self.now)
+        self.reporter = JournalReporter(self.show, self.beat, self.told.append, lambda: self.now)
+
+    def show(self, standing: Standing) -> None:
+        self.standings.append(standing)
+        self.lines.append(standing.sentence)
 
     def beat(self) -> None:
         self.beats += 1
@@ -77,8 +83,10 @@ def test_tell_session_names_the_disk_until_it_ends() -> None:
     scene.reporter.tell(SessionStarted("photos-03", "u", "/mnt"))
     scene.reporter.begin("copying")
     scene.reporter.end()
-    scene.reporter.tell(MayUnplug("photos-03", "u"))
+    scene.reporter.tell(SessionFailed("photos-03", "u", "no room"))
+    scene.reporter.forget()
     scene.reporter.begin("scanning")
+    assert [(item.state, item.disk) for item in scene.standings] == [("session", "photos-03"), ("idle", "")]
     assert scene.lines == ["photos-03: copying", "scanning"]
     assert len(scene.told) == 2
 

@@ -1,0 +1,62 @@
+"""Which disk to bring next: the one that would do the most good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+PROTECTED = 2
+"""With so many copies content counts as protected here; what has more is no reason to fetch a disk."""
+
+
+class ShelfDisk(NamedTuple):
+    """An enrolled disk: ``room``, bytes that are free on it; ``last_session_at``, unix seconds, 0 for never."""
+
+    id: int
+    room: int
+    last_session_at: int
+
+
+class Holding(NamedTuple):
+    """Living content with the same holders, which may have more copies than it has: ``size`` bytes."""
+
+    holders: frozenset[int]
+    size: int
+
+
+class Errand(NamedTuple):
+    """Bring this disk: it has room for ``size`` bytes that have ``copies`` copies."""
+
+    disk: int
+    copies: int
+    size: int
+
+
+def most_wanted(disks: Sequence[ShelfDisk], holdings: Iterable[Holding]) -> Errand | None:
+    """The disk that takes the most of what has no copy; among equals, of what has one; then the one away for longest.
+
+    Room counts as free where the disk holds what stays as well protected without it. None: no disk would help, all that
+    fits anywhere is protected. Cost: holder sets times disks.
+    """
+    lacking = [0] * PROTECTED
+    held = {disk.id: [0] * PROTECTED for disk in disks}
+    spare = {disk.id: [0] * PROTECTED for disk in disks}
+    for holding in holdings:
+        copies = len(holding.holders)
+        if copies < PROTECTED:
+            lacking[copies] += holding.size
+        for holder in holding.holders & held.keys():
+            for level in range(PROTECTED):
+                if copies == level:
+                    held[holder][level] += holding.size
+                elif copies >= level + 2:
+                    spare[holder][level] += holding.size
+    best: tuple[tuple[int, ...], Errand] | None = None
+    for disk in disks:
+        room = max(0, disk.room)
+        takes = [min(lacking[level] - held[disk.id][level], room + spare[disk.id][level]) for level in range(PROTECTED)]
+        copies = next((level for level, size in enumerate(takes) if size > 0), PROTECTED)
+        rank = (*takes, -disk.last_session_at, -disk.id)
+        if copies < PROTECTED and (best is None or rank > best[0]):
+            best = (rank, Errand(disk.id, copies, takes[copies]))
+    return best[1] if best else None
