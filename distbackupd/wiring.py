@@ -20,6 +20,7 @@ from distbackupd.engine.scan import SCANNED, ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.engine.virtual_tree import VirtualTree
+from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.enrolled import EnrolledDisks
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Mount, Volume
@@ -61,9 +62,9 @@ def open_store(root: bytes, mount: Mount) -> DiskStore:
     return FolderStore(root, mount.filesystem_type)
 
 
-def system_mounter(settings: Settings) -> SystemMounter:
-    """Mounts where the settings say."""
-    return SystemMounter(settings.mount_folder.encode())
+def system_mounter(settings: Settings, sandboxed: bool = False) -> SystemMounter:
+    """Mounts where the settings say; ``sandboxed``: PID 1 does it, for this process cannot."""
+    return SystemMounter(settings.mount_folder.encode(), Commands(delegated=sandboxed))
 
 
 def open_target(destination: bytes) -> FolderTarget:
@@ -111,9 +112,7 @@ class Engine:
         self._bench = bench
         self._settings = settings
 
-    def scan(
-        self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False
-    ) -> ScanFinished:
+    def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False) -> ScanFinished:
         """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""
         with engine_lock(self._folder, "distbackupd scanning"):
             return scan(self._bench, ScanOptions(folders=folders, ignore_lock=ignore_lock), stop)

@@ -23,6 +23,10 @@ _BY_PID_1 = (
     "--collect",
     # Drivers in user space (ntfs-3g, exfat-fuse) live on when the mount(8) that started them has ended.
     "--property=KillMode=process",
+    # So that a shutdown that has begun does not refuse to unmount.
+    "--property=DefaultDependencies=no",
+    # The journal hears what came of it, not of each unit that came and went.
+    "--property=LogLevelMax=err",
     "--setenv=LC_ALL=C",
     "--",
 )

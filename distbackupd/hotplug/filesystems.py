@@ -16,8 +16,8 @@ _OPTIONS = {
 }
 """More options by file system: a damaged ext shall not be written on; on what has no owners, root alone reads."""
 
-_TYPES = {"ntfs": "ntfs3,ntfs"}
-"""Types to try in this order, where mount's own choice is not the best: the kernel's NTFS, then ntfs-3g."""
+_TYPES = {"ntfs": "ntfs3,ntfs", "exfat": "exfat,exfat-fuse"}
+"""Types to try in this order, where mount's own choice is not the best: the kernel's driver, then that in user space."""
 
 
 def mount(commands: Commands, device: str, folder: bytes, filesystem_type: str, read_only: bool) -> None:

@@ -117,7 +117,7 @@ class SystemMounter:
     def release(self, volume: Volume, name: str) -> None:
         """Flush and unmount the volume wherever it is mounted, whoever mounted it, and lock what was unlocked.
 
-        Raises DiskTrouble if it could not be flushed, or naming who keeps it busy; all else is released then too.
+        Raises DiskTrouble if it could not be flushed, or naming who keeps it busy.
         """
         mapping = sysfs.mapping_on(volume.device) if volume.encrypted else None
         inside = mapping[1] if mapping else volume.device
@@ -125,10 +125,10 @@ class SystemMounter:
         # An inside is no more once its container is locked: power_off would not find the drive.
         self._drives[volume.device] = sysfs.drives_under(volume.device)
         devices = _member_devices(inside, volume.filesystem_uuid)
-        for line in reversed(self._lines_on(devices)):
-            self._flush_and_unmount(line, name)
-        if container:
-            self._containers.lock(container, name)
+        with afterwards(lambda: self._containers.lock(container, name) if container else None):
+            # In the sandbox one mount may show twice; both go at once.
+            while lines := self._lines_on(devices):
+                self._flush_and_unmount(lines[-1], name)
 
     def power_off(self, volume: Volume) -> bool:
         """Switch off every drive that the volume lies on. False, with the reason in the log: nobody can, or may."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 
 from distbackupd.hotplug.commands import CommandFailed, Commands
 from distbackupd.hotplug.mountinfo import read_mountinfo
 from distbackupd.model.text import printable
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_LIST = 5
 
@@ -24,9 +26,11 @@ def users_of(mount_point: bytes, commands: Commands) -> list[str]:
     """
     if not commands.delegated:
         return _find(mount_point)
-    with suppress(CommandFailed):
-        return commands.run_module(__name__, mount_point).decode("utf-8", "replace").splitlines()
-    return []
+    try:
+        return commands.run_module("distbackupd.hotplug.users", mount_point).decode("utf-8", "replace").splitlines()
+    except CommandFailed as error:
+        _log.info("who keeps %s busy cannot be asked: %s", printable(mount_point), printable(str(error)))
+        return []
 
 
 def is_below(path: bytes, folder: bytes) -> bool:

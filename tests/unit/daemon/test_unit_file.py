@@ -1,51 +1,24 @@
 from __future__ import annotations
 
-import configparser
-import shutil
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from distbackupd.config.settings import Settings
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy, UsageError
 
 UNIT = Path(__file__).parents[3] / "systemd" / "distbackupd.service"
 
-OWN_NAMESPACE = [
-    "PrivateTmp",
-    "PrivateDevices",
-    "PrivateMounts",
-    "ProtectSystem",
-    "ProtectHome",
-    "ProtectKernelTunables",
-    "ProtectKernelModules",
-    "ProtectKernelLogs",
-    "ProtectControlGroups",
-    "ProtectProc",
-    "ProtectHostname",
-    "ReadWritePaths",
-    "ReadOnlyPaths",
-    "InaccessiblePaths",
-    "TemporaryFileSystem",
-    "BindPaths",
-    "MountFlags",
-    "PrivateNetwork",
-    "RuntimeDirectory",
-]
-"""Settings that put the service into a mount namespace (its mounts would not show outside), or break udev."""
+
+def settings(key: str) -> list[str]:
+    """What the unit says for a key, each time it says it."""
+    return [line.partition("=")[2] for line in UNIT.read_text().splitlines() if line.startswith(f"{key}=")]
 
 
-@pytest.fixture
-def service() -> configparser.SectionProxy:
-    parser = configparser.ConfigParser(interpolation=None, strict=True)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(UNIT.read_text())
-    return parser["Service"]
-
-
+@pytest.mark.needs("systemd-analyze")
 def test_unit_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace("ExecStart=/usr/bin/distbackupd", "ExecStart=/bin/true"))
     verify = ["systemd-analyze", "verify", "--man=no", str(copy)]
@@ -55,17 +28,25 @@ def test_unit_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_unit_starts_the_daemon_and_reloads_by_signal(service: configparser.SectionProxy) -> None:
-    assert service["ExecStart"] == "/usr/bin/distbackupd"
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
-    assert service["Type"] == "notify"
+@pytest.mark.needs("systemd-analyze")
+def test_unit_is_exposed_no_more_than_2_in_10() -> None:
+    assess = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)]
+    told = subprocess.run(assess, capture_output=True, text=True, check=True).stdout
+    exposure = re.search(r"Overall exposure level for distbackupd.service: ([\d.]+)", told)
+    assert exposure, told
+    assert float(exposure[1]) <= 2.0, told
 
 
-@pytest.mark.parametrize("setting", OWN_NAMESPACE)
-def test_unit_mounts_are_seen_by_the_host(service: configparser.SectionProxy, setting: str) -> None:
-    assert setting not in service
+def test_unit_starts_the_daemon_and_reloads_by_signal() -> None:
+    assert settings("ExecStart") == ["/usr/bin/distbackupd --sandboxed"]
+    assert settings("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+    assert settings("Type") == ["notify"]
 
 
-def test_unit_errors_that_stay_are_not_retried(service: configparser.SectionProxy) -> None:
+def test_unit_lets_the_daemon_write_where_disks_are_mounted() -> None:
+    assert Settings().mount_folder in settings("ReadWritePaths")
+
+
+def test_unit_errors_that_stay_are_not_retried() -> None:
     stays = {UsageError.exit_code, CatalogueTrouble.exit_code, EngineBusy.exit_code}
-    assert {int(code) for code in service["RestartPreventExitStatus"].split()} == stays
+    assert {int(code) for code in settings("RestartPreventExitStatus")[0].split()} == stays
