@@ -151,6 +151,30 @@ class Machine:
         self._read = seen
         return news
 
+    @contextmanager
+    def without(self, *services: str) -> Iterator[None]:
+        """As if these were not installed: they are stopped, and D-Bus does not start them while this lasts."""
+        folder = self.path("/usr/share/dbus-1/system-services")
+        files = [
+            file
+            for file in folder.glob("*.service")
+            if any(f"={service}.service" in file.read_text() for service in services)
+        ]
+        assert len(files) == len(services), f"{services} are not what D-Bus can start"
+        reload = ["busctl", "call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "ReloadConfig"]
+        self.run("systemctl", "stop", *services)
+        self.run("systemctl", "mask", "--runtime", "--quiet", *services)
+        for file in files:
+            file.rename(f"{file}.hidden")
+        self.run(*reload)
+        try:
+            yield
+        finally:
+            for file in files:
+                Path(f"{file}.hidden").rename(file)
+            self.run("systemctl", "unmask", "--runtime", "--quiet", *services)
+            self.run(*reload)
+
     def reboot(self, seconds: float = 60) -> None:
         """Shut down and boot again with the same files, by ``systemctl reboot``; what is plugged in stays plugged in."""
         self.attempt("systemctl", "reboot")
@@ -225,7 +249,7 @@ def container(disks: Sequence[LoopDisk] = (), folders: Mapping[Path, str] | None
     """A container that has booted, until this ends.
 
     ``disks`` are plugged in when it boots. ``folders`` of this machine are seen at the given places in the container.
-    DISTBACKUPD_SUITE chooses Debian's release, ``bookworm`` or ``trixie``.
+    DISTBACKUPD_SUITE chooses another release of Debian than this machine's: ``bookworm``, ``trixie``.
     """
     root = rootfs()
     _sweep_cgroups()
@@ -259,8 +283,10 @@ def container(disks: Sequence[LoopDisk] = (), folders: Mapping[Path, str] | None
 @functools.cache
 def rootfs() -> str:
     """The folder that a container boots from. Raises RuntimeError: why it could not be built."""
-    command = [_HERE / "container-rootfs", os.environ.get("DISTBACKUPD_SUITE", "bookworm")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    suite = os.environ.get("DISTBACKUPD_SUITE")
+    done = subprocess.run(
+        [_HERE / "container-rootfs", *([suite] if suite else [])], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
     return done.stdout.strip()

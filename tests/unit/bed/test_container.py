@@ -89,6 +89,14 @@ def test_an_ordinary_user_has_no_privileges(machine: Machine) -> None:
     assert "authentication" in refused.stderr
 
 
+def test_a_service_can_be_missing(machine: Machine) -> None:
+    ask = ["busctl", "introspect", "org.freedesktop.UDisks2", "/org/freedesktop/UDisks2"]
+    with machine.without("udisks2", "polkit"):
+        assert "was not provided by any .service files" in machine.attempt(*ask).stderr
+    machine.run(*ask)
+    assert machine.properties("udisks2")["ActiveState"] == "active"
+
+
 def test_the_machine_around_it_keeps_its_settings(machine: Machine) -> None:
     assert machine.attempt("sh", "-c", "echo 1 >/proc/sys/fs/inotify/max_user_watches").returncode != 0
 
