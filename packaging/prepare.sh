@@ -10,9 +10,10 @@ declare -A packages=(
     # systemd-python comes as source.
     [build]="gcc libc6-dev libsystemd-dev pkg-config python3-dev python3-venv"
     # File systems and block devices, broken ones too; a udevd of one's own; a booted systemd; what a restore is compared
-    # with; linters.
-    [test]="acl attr btrfs-progs e2fsprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin mmdebstrap mount nbdkit ntfs-3g procps
-            rsync scdoc shellcheck strace systemd systemd-container udev util-linux xfsprogs"
+    # with; our own package, and what it depends on; linters.
+    [test]="acl attr btrfs-progs build-essential dbus debhelper e2fsprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin lintian
+            mmdebstrap mount nbdkit ntfs-3g procps rsync scdoc shellcheck strace systemd systemd-container tzdata udev
+            util-linux xfsprogs"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"
     [deb]="build-essential debhelper libsystemd-dev pkg-config python3-dev python3-venv scdoc"

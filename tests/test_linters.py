@@ -11,6 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 SHELL_SCRIPTS = [
+    "packaging/build-deb.sh",
+    "packaging/debian/postinst",
+    "packaging/debian/postrm",
+    "packaging/debian/prerm",
     "packaging/prepare.sh",
     ".ci/run",
     "tests/bed/container-boot",

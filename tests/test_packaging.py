@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import dataclasses
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,7 +22,9 @@ from distbackupd.cli.main import COMMANDS
 from distbackupd.cli.parser import build_parser
 from distbackupd.config.settings import Settings
 from distbackupd.daemon.main import _parser as build_daemon_parser
+from distbackupd.model import events
 from distbackupd.model.errors import EXIT_CODES
+from tests.bed.package import debian_package
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -171,6 +175,122 @@ def test_what_the_unit_starts_is_a_program_of_ours() -> None:
     unit.read(ROOT / "systemd" / "distbackupd.service")
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert os.path.basename(unit["Service"]["ExecStart"].split()[0]) in scripts
+
+
+JOURNAL_CATALOG = PACKAGING / "journal" / "distbackupd.catalog"
+EVENTS = {
+    kind.MESSAGE_ID: kind
+    for kind in vars(events).values()
+    if isinstance(kind, type) and issubclass(kind, events.Event) and kind.MESSAGE_ID
+}
+
+
+def catalog_entries() -> dict[str, str]:
+    """The entries of the journal's message catalog, by their MESSAGE_ID."""
+    _head, *parts = re.split(r"^-- ([0-9a-f]{32})\n", JOURNAL_CATALOG.read_text(), flags=re.MULTILINE)
+    assert len(set(parts[::2])) == len(parts[::2])
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_journal_catalog_explains_every_event_and_no_other() -> None:
+    assert {EVENTS.get(identifier) for identifier in catalog_entries()} == set(EVENTS.values())
+
+
+@pytest.mark.parametrize("kind", EVENTS.values())
+def test_journal_catalog_names_only_what_the_entry_has(kind: type[events.Event]) -> None:
+    samples = {"str": "text", "int": 1, "float": 1.5, "bytes": b"/path", "bool": True}
+    event = kind(**{item.name: samples[str(item.type)] for item in dataclasses.fields(kind)})
+    named = set(re.findall(r"@([A-Z_]+)@", catalog_entries()[kind.MESSAGE_ID]))
+    assert named <= {f"DISTBACKUP_{name}" for name in event.fields}
+
+
+@pytest.mark.needs("journalctl")
+def test_journal_catalog_is_taken_by_journalctl(tmp_path: Path) -> None:
+    (tmp_path / "usr/lib/systemd/catalog").mkdir(parents=True)
+    (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
+    shutil.copy(JOURNAL_CATALOG, tmp_path / "usr/lib/systemd/catalog")
+    run("journalctl", f"--root={tmp_path}", "--update-catalog")
+    listed = run("journalctl", f"--root={tmp_path}", "--list-catalog").splitlines()
+    assert {line.split()[0] for line in listed} == set(EVENTS)
+
+
+PACKAGED = {
+    "packaging/dbus/*.conf": "usr/share/dbus-1/system.d",
+    "packaging/dbus/*.service": "usr/share/dbus-1/system-services",
+    "packaging/dbus/*.xml": "usr/share/dbus-1/interfaces",
+    "packaging/desktop/*.desktop": "etc/xdg/autostart",
+    "packaging/distbackupd.toml": "etc/distbackupd",
+    "packaging/journal/*.catalog": "usr/lib/systemd/catalog",
+    "packaging/polkit/*.policy": "usr/share/polkit-1/actions",
+    "packaging/polkit/*.rules": "usr/share/polkit-1/rules.d",
+    "packaging/sysctl.d/*.conf": "usr/lib/sysctl.d",
+    "packaging/tmpfiles.d/*.conf": "usr/lib/tmpfiles.d",
+    "systemd/*agent*.service": "usr/lib/systemd/user",
+    "systemd/user/*": "usr/lib/systemd/user",
+    "systemd/distbackupd.service": "usr/lib/systemd/system",
+    "udev/*.rules": "usr/lib/udev/rules.d",
+}
+"""Where the package has the files of these folders."""
+
+
+@pytest.fixture(scope="module")
+def package() -> dict[str, str]:
+    """The paths in the Debian package, folders with a slash behind, and their modes as ls tells them."""
+    lines = run("dpkg-deb", "--contents", debian_package()).splitlines()
+    return {line.split(maxsplit=5)[5].removeprefix("./"): line.split()[0] for line in lines}
+
+
+@pytest.mark.needs("dh")
+def test_package_has_every_file_in_its_place(package: dict[str, str]) -> None:
+    for pattern, folder in PACKAGED.items():
+        for path in ROOT.glob(pattern):
+            assert package.get(f"{folder}/{path.name}") == "-rw-r--r--", path
+    for page in MANUALS:
+        assert f"usr/share/man/man{page.stem[-1]}/{page.stem}.gz" in package
+    for program in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]:
+        assert package[f"usr/bin/{program}"] == "-rwxr-xr-x"
+    for completion in (
+        "bash-completion/completions/dsb",
+        "zsh/vendor-completions/_dsb",
+        "fish/vendor_completions.d/dsb.fish",
+    ):
+        assert f"usr/share/{completion}" in package
+    assert package["etc/distbackupd/keys/"] == "drwx------"
+
+
+def test_every_file_to_be_installed_has_a_place_in_the_package() -> None:
+    ours = {path for pattern in PACKAGED for path in ROOT.glob(pattern)}
+    of_the_build = ("packaging/build-deb.sh", "packaging/constraints.txt", "packaging/prepare.sh")
+    folders_of_the_build = ("packaging/debian/", "packaging/demo/", "packaging/man/")
+    homeless = [
+        name
+        for path in shipped_files()
+        if (name := str(path.relative_to(ROOT))).startswith(("packaging/", "systemd/", "udev/"))
+        and path not in ours
+        and name not in of_the_build
+        and not name.startswith(folders_of_the_build)
+    ]
+    assert homeless == []
+
+
+@pytest.mark.needs("dh")
+def test_package_tells_whose_everything_in_it_is(package: dict[str, str]) -> None:
+    bundled = {canonical(name) for path in package if (name := path.partition("usr/share/doc/distbackupd/licences/")[2])}
+    assert len(bundled) > 5
+    copyrights = (PACKAGING / "debian" / "copyright").read_text()
+    told = {canonical(name) for name in re.findall(r"^  (\S+) +Copyright", copyrights, re.MULTILINE)}
+    assert bundled == told | {"distbackupd"}
+    licence = (ROOT / "LICENSE").read_text().partition("\n\n")[2]
+    assert " ".join(licence.split()) in " ".join(copyrights.split())
+    metadata = {path.split("/")[3] for path in package if path.endswith(".dist-info/METADATA")}
+    assert {canonical(name.split("-")[0]) for name in metadata} == bundled
+
+
+def test_folders_that_the_unit_needs_are_made_beforehand() -> None:
+    unit = (ROOT / "systemd" / "distbackupd.service").read_text()
+    needed = [word for line in re.findall(r"^ReadWritePaths=(.*)$", unit, re.MULTILINE) for word in line.split()]
+    made = re.findall(r"^d (\S+) ", (PACKAGING / "tmpfiles.d" / "distbackupd.conf").read_text(), re.MULTILINE)
+    assert [path for path in needed if not path.startswith("-") and path not in made] == []
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def main(environment: Path, package: Path) -> None:
 
 
 def write_launchers(distribution: Distribution, folder: Path) -> None:
-    """One executable for each program that pyproject.toml names, if its module is there."""
+    """One executable for each program that pyproject.toml names."""
     folder.mkdir(parents=True)
     for entry in distribution.entry_points.select(group="console_scripts"):
         launcher = folder / entry.name
