@@ -1,0 +1,181 @@
+"""The daemon's values as D-Bus carries them, and back. Nothing that was made here can be refused by the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distbackupd.control.interface import Variant, WireAnswer, WireNews
+from distbackupd.model.events import DiskWanted
+from distbackupd.model.plans import BackupWish
+from distbackupd.model.standing import Answer, DiskStanding, Protection, Standing, Told
+from distbackupd.model.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An event that the daemon told, as it comes over the bus.
+
+    ``kind`` is the name of its class in :mod:`distbackupd.model.events`; ``disk`` is empty if it concerns none;
+    ``severity`` is a syslog level (3 error, 4 warning, 5 notice, 6 info); ``time``: unix seconds. ``number`` grows with
+    each event, also over restarts of the daemon.
+    """
+
+    number: int
+    time: int
+    kind: str
+    severity: int
+    disk: str
+    sentence: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def news_of(told: Told) -> WireNews:
+    """An event as ``Told`` and ``Events`` carry it."""
+    fields = {printable(name): printable(value) for name, value in told.event.fields.items()}
+    return (
+        told.number,
+        told.time,
+        type(told.event).__name__,
+        told.event.severity,
+        fields.get("DISK", ""),
+        printable(told.event.sentence),
+        fields,
+    )
+
+
+def standing_properties(standing: Standing) -> dict[str, Variant]:
+    """The properties that tell what the daemon does, by their names."""
+    progress: dict[str, Variant] = {}
+    if standing.activity:
+        progress = {
+            "activity": ("s", printable(standing.activity)),
+            "items": ("t", standing.items),
+            "total-items": ("t", standing.total_items),
+            "bytes": ("t", standing.done_bytes),
+            "total-bytes": ("t", standing.total_bytes),
+            "seconds": ("d", standing.seconds),
+        }
+    return {
+        "State": ("s", standing.state),
+        "Status": ("s", printable(standing.sentence)),
+        "Disk": ("s", printable(standing.disk)),
+        "Paused": ("b", standing.state == "paused"),
+        "Progress": ("a{sv}", progress),
+    }
+
+
+def standing_from(properties: Mapping[str, Variant]) -> Standing:
+    """The other way round."""
+    progress = _plain(properties["Progress"][1])
+    return Standing(
+        state=properties["State"][1],
+        sentence=properties["Status"][1],
+        disk=properties["Disk"][1],
+        activity=progress.get("activity", ""),
+        items=progress.get("items", 0),
+        total_items=progress.get("total-items", 0),
+        done_bytes=progress.get("bytes", 0),
+        total_bytes=progress.get("total-bytes", 0),
+        seconds=progress.get("seconds", 0.0),
+    )
+
+
+def protection_properties(protection: Protection) -> dict[str, Variant]:
+    """The properties that tell what is protected how well, by their names."""
+    wanted: dict[str, Variant] = {}
+    if protection.wanted:
+        wanted = {
+            "disk": ("s", printable(protection.wanted.disk)),
+            "uuid": ("s", protection.wanted.uuid),
+            "copies": ("u", protection.wanted.copies),
+            "bytes": ("t", protection.wanted.size),
+            "sentence": ("s", printable(protection.wanted.sentence)),
+        }
+    return {
+        "BytesByCopies": ("a{ut}", dict(protection.bytes_by_copies)),
+        "Disks": ("aa{sv}", [_disk(disk) for disk in protection.disks]),
+        "Wanted": ("a{sv}", wanted),
+        "LastScan": ("x", protection.last_scan or 0),
+    }
+
+
+def protection_from(properties: Mapping[str, Variant]) -> Protection:
+    """The other way round."""
+    wanted = _plain(properties["Wanted"][1])
+    return Protection(
+        bytes_by_copies=properties["BytesByCopies"][1],
+        disks=tuple(_disk_from(disk) for disk in properties["Disks"][1]),
+        wanted=DiskWanted(wanted["disk"], wanted["uuid"], wanted["copies"], wanted["bytes"]) if wanted else None,
+        last_scan=properties["LastScan"][1] or None,
+    )
+
+
+def _disk(disk: DiskStanding) -> dict[str, Variant]:
+    return {
+        "name": ("s", printable(disk.name)),
+        "uuid": ("s", disk.uuid),
+        "capacity": ("t", disk.capacity),
+        "used": ("t", disk.used),
+        "objects": ("t", disk.objects),
+        "only-here": ("t", disk.only_here),
+        "last-session": ("x", disk.last_session_at or 0),
+    }
+
+
+def _disk_from(wire: Mapping[str, Variant]) -> DiskStanding:
+    disk = _plain(wire)
+    return DiskStanding(
+        name=disk["name"],
+        uuid=disk["uuid"],
+        capacity=disk["capacity"],
+        used=disk["used"],
+        objects=disk["objects"],
+        only_here=disk["only-here"],
+        last_session_at=disk["last-session"] or None,
+    )
+
+
+def answer_of(answer: Answer) -> WireAnswer:
+    """A job's end as ``Answered`` carries it."""
+    return answer.job, answer.exit_code, printable(answer.sentence)
+
+
+_OPTIONS = {
+    "limit": ("t", "copy_limit", "a number of bytes"),
+    "maxcopies": ("u", "copies_limit", "a number of copies, 1 or more"),
+    "flush": ("b", "evict", "true or false"),
+    "update": ("b", "update", "true or false"),
+    "ignore-lock": ("b", "ignore_lock", "true or false"),
+}
+"""Of each option of ``BackUp`` the type, the field of :class:`BackupWish`, and what is meant."""
+
+
+def wish_from(options: Mapping[str, Variant]) -> BackupWish:
+    """What the options of ``BackUp`` say. Raises ValueError, a sentence, for an option that cannot be meant."""
+    wish: dict[str, Any] = {}
+    for name, (signature, value) in options.items():
+        if name not in _OPTIONS:
+            raise ValueError(f"there is no option '{printable(name)}' of BackUp; there are {', '.join(_OPTIONS)}")
+        expected, attribute, meaning = _OPTIONS[name]
+        if signature != expected:
+            raise ValueError(f"the option '{name}' of BackUp is {meaning}, of D-Bus type '{expected}', not '{signature}'")
+        if name == "maxcopies" and value < 1:
+            raise ValueError(f"maxcopies {value} is no number of copies; 1 or more is meant")
+        wish[attribute] = value
+    return BackupWish(**wish)
+
+
+def wish_options(wish: BackupWish) -> dict[str, Variant]:
+    """The other way round; what is as usual is left out."""
+    usual = BackupWish()
+    return {
+        name: (signature, getattr(wish, attribute))
+        for name, (signature, attribute, _) in _OPTIONS.items()
+        if getattr(wish, attribute) != getattr(usual, attribute)
+    }
+
+
+def _plain(wire: Mapping[str, Variant]) -> dict[str, Any]:
+    return {name: value for name, (_, value) in wire.items()}
