@@ -6,10 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
 from distbackupd.catalogue.lock import current_activity, engine_lock
+from distbackupd.config.places import SYSTEM_FOLDER
 from distbackupd.config.settings import Settings
+from distbackupd.control.desk import Desk
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
@@ -31,11 +34,17 @@ from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
 from distbackupd.store.folder_store import FolderStore
 
+if TYPE_CHECKING:
+    from distbackupd.control.login import LoginManager
+    from distbackupd.control.service import ControlService
+
 __all__ = [
     "Engine",
     "bench_on",
     "current_activity",
     "engine_lock",
+    "make_control",
+    "make_login",
     "open_catalogue",
     "open_engine",
     "open_target",
@@ -102,6 +111,20 @@ def publish_disks(bench: Bench) -> None:
     """Let the udev rule know which file systems, and which LUKS containers, are ours."""
     disks = bench.catalogue.disks.all()
     EnrolledDisks().publish({known for disk in disks for known in (disk.filesystem_uuid, disk.luks_uuid) if known})
+
+
+def make_control(desk: Desk) -> ControlService:
+    """The desk on the system bus."""
+    from distbackupd.control.service import ControlService  # noqa: PLC0415 - `dsb` starts faster without it
+
+    return ControlService(desk)
+
+
+def make_login() -> LoginManager:
+    """The machine's own sleep and shutdown."""
+    from distbackupd.control.login import LoginManager  # noqa: PLC0415 - as above
+
+    return LoginManager()
 
 
 class Engine:
@@ -176,10 +199,13 @@ class Engine:
 
 
 @contextlib.contextmanager
-def open_engine(folder: Path, settings: Settings, reporter: Reporter) -> Iterator[Engine]:
-    """The engine of the daemon on the catalogue in ``folder``. Raises CatalogueTrouble."""
+def open_engine(folder: Path, settings: Settings, reporter: Reporter, sandboxed: bool = False) -> Iterator[Engine]:
+    """The engine of the daemon on the catalogue in ``folder``; see :func:`system_mounter`. Raises CatalogueTrouble."""
     with open_catalogue(folder) as catalogue:
-        mounter = system_mounter(settings)
+        mounter = system_mounter(settings, sandboxed)
         for sentence in mounter.unmount_leftovers():
             reporter.tell(Remark(sentence))
-        yield Engine(folder, bench_on(catalogue, reporter, mounter), settings)
+        bench = bench_on(catalogue, reporter, mounter)
+        if folder == SYSTEM_FOLDER:
+            publish_disks(bench)
+        yield Engine(folder, bench, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import NamedTuple, TextIO
 
 from distbackupd.cli.output import say, say_json, say_json_list
@@ -51,7 +51,7 @@ def backup(session: CommandSession) -> int:
     if mount.ours:
         session.bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
     if session.json:
-        say_json({key: getattr(done, key) for key in done.__slots__})
+        say_json(asdict(done))
     else:
         unchanged = session.bench.catalogue.generation() == generation
         print_overview(before if unchanged else overview(session.bench), title="Post-backup state:")

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from distbackupd.cli.progress import make_reporter
-from distbackupd.config.places import CATALOGUE_NAME, catalogue_folder
+from distbackupd.config.places import CATALOGUE_NAME, SYSTEM_FOLDER, catalogue_folder
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on, volumes_of
@@ -82,7 +82,7 @@ class CommandSession:
 
     def publish_disks(self) -> None:
         """Let the udev rule know which disks are ours, as far as this user may."""
-        if os.geteuid() == 0 and self.folder == Path("/var/lib/distbackup"):
+        if os.geteuid() == 0 and self.folder == SYSTEM_FOLDER:
             publish_disks(self.bench)
 
 

@@ -51,8 +51,8 @@ class Desk(Protocol):
     def ask_scan(self) -> int:
         """Scan all sources; the job's number."""
 
-    def cancel(self) -> bool:
-        """Stop the work in hand as soon as nothing is left half-done; False: nothing was at work."""
+    def cancel(self, job: int = 0) -> bool:
+        """Stop this job as soon as nothing is left half-done, or take it back; 0: whatever is at work. False: nothing is."""
 
     def pause(self) -> None:
         """Rest until :meth:`resume`: the work in hand stands still, nothing new is begun."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distbackupd.control.desk import Listener
 from distbackupd.daemon.inbox import Inbox
+from distbackupd.model.errors import Interrupted
 from distbackupd.model.events import Event, Paused, Resumed
 from distbackupd.model.inbox import Asked, BackupAsked, EjectAsked, JobDue, ScanAsked
 from distbackupd.model.plans import BackupWish
@@ -20,6 +21,7 @@ from distbackupd.model.standing import Answer, Protection, Standing, Told
 log = logging.getLogger(__name__)
 
 _KEPT_EVENTS = 300
+_CANCELLED = "somebody cancelled it"
 
 
 class Board:
@@ -118,9 +120,12 @@ class Board:
         """See :class:`~distbackupd.control.desk.Desk`."""
         return self._ask(ScanAsked)
 
-    def cancel(self) -> bool:
+    def cancel(self, job: int = 0) -> bool:
         """See :class:`~distbackupd.control.desk.Desk`."""
-        return self._inbox.cancel("somebody cancelled it")
+        if job and self._inbox.take_back(job):
+            self.answer(job, Interrupted.exit_code, _CANCELLED)
+            return True
+        return self._inbox.cancel(_CANCELLED, job)
 
     def pause(self) -> None:
         """See :class:`~distbackupd.control.desk.Desk`."""

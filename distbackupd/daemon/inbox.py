@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 
 from distbackupd.model.disks import Volume
 from distbackupd.model.inbox import (
+    Asked,
     BackupAsked,
     DiskAppeared,
     DiskVanished,
@@ -154,10 +155,18 @@ class Inbox:
             events = [*self._pending.values(), *self._kept.values()]
         return [event.volume for event in events if isinstance(event, DiskAppeared)]
 
-    def cancel(self, reason: str) -> bool:
-        """Stop the job in hand; False: there is none that could be stopped."""
+    def take_back(self, job: int) -> bool:
+        """What was asked for under this number need not be done; False: it does not wait, or not any more."""
         with self._news:
-            if not isinstance(self._job, _WORK):
+            keys = [key for key, event in self._pending.items() if isinstance(event, Asked) and event.job == job]
+            for key in keys:
+                del self._pending[key]
+            return bool(keys)
+
+    def cancel(self, reason: str, job: int = 0) -> bool:
+        """Stop the job in hand, if ``job`` is given only if it has that number; False: there is none to be stopped."""
+        with self._news:
+            if not isinstance(self._job, _WORK) or (job and getattr(self._job, "job", 0) != job):
                 return False
             self.job_stop.set(reason)
             return True

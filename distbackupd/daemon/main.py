@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from distbackupd import __version__
@@ -15,7 +16,7 @@ from distbackupd.hotplug.devices import plugged_volumes, udev_context
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.model.errors import DistbackupError
 from distbackupd.notify.journal import set_up_logging
-from distbackupd.wiring import open_engine
+from distbackupd.wiring import make_control, make_login, open_engine
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     set_up_logging(parsed.verbose)
     options = Options(database=parsed.database, config=parsed.config, once=parsed.once)
-    return run(options, Parts(open_engine, DiskMonitor, lambda: plugged_volumes(udev_context())))
+    return run(
+        options,
+        Parts(
+            open_engine=partial(open_engine, sandboxed=parsed.sandboxed),
+            make_monitor=DiskMonitor,
+            plugged_volumes=lambda: plugged_volumes(udev_context()),
+            make_control=make_control,
+            make_login=make_login,
+        ),
+    )
 
 
 def run(options: Options, parts: Parts) -> int:
@@ -54,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings (default: {DEFAULT_FILE}, if there is one)")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell what is decided and why")
     parser.add_argument("--once", action="store_true", help="do what is due and back up to what is plugged in, then leave")
+    parser.add_argument(
+        "--sandboxed",
+        action="store_true",
+        help="let systemd mount, check and unlock disks for this process, which may not: for the service",
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from distbackupd.hotplug.commands import CommandFailed, Commands
 from distbackupd.model.text import printable
@@ -11,7 +12,12 @@ _log = logging.getLogger(__name__)
 
 
 def power_off(drive: str, commands: Commands) -> bool:
-    """Flush the drive's cache, stop it and take it off the bus. False, with the reason in the log: nobody can, or may."""
+    """Flush the drive's cache, stop it and take it off the bus. False, with the reason in the log: nobody can, or may.
+
+    What is no hardware (a loop device) has no switch, and nothing is said of it.
+    """
+    if not os.path.exists(f"/sys/class/block/{os.path.basename(drive)}/device"):
+        return False
     try:
         commands.run(["udisksctl", "power-off", "--no-user-interaction", "--block-device", drive])
     except CommandFailed as error:

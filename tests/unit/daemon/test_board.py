@@ -104,6 +104,18 @@ def test_cancel_with_nothing_at_work_says_so(scene: Scene) -> None:
     assert scene.board.cancel()
 
 
+def test_cancel_of_one_job_leaves_the_others(scene: Scene) -> None:
+    first, second, third = (scene.board.ask_scan() for _ in range(3))
+    scene.inbox.get(0)
+    assert scene.board.cancel(second)
+    assert scene.ears.heard == [Answer(second, 130, "somebody cancelled it")]
+    assert not scene.inbox.job_stop.asked
+    assert scene.board.cancel(first)
+    assert scene.inbox.job_stop.asked
+    assert not scene.board.cancel(second)
+    assert scene.inbox.get(0) == ScanAsked(third)
+
+
 def test_pause_is_told_once_and_shown_until_it_ends(scene: Scene) -> None:
     scene.board.show(COPYING)
     scene.board.pause()
