@@ -1,4 +1,4 @@
-"""File systems that were not left clean are mended before they are mounted, where that needs nobody's answer.
+"""Whether a disk is fit for use. What was not left clean is mended before it is mounted, where nobody must be asked.
 
 xfs and btrfs replay their logs when they are mounted; the drivers of NTFS refuse, or mount read-only, what Windows has
 to check first.
@@ -10,8 +10,10 @@ import logging
 
 from distbackupd.hotplug import sysfs
 from distbackupd.hotplug.commands import CommandFailed, Commands, condense, is_installed
-from distbackupd.model.disks import Volume
-from distbackupd.model.errors import DiskGone, DiskTrouble
+from distbackupd.hotplug.filesystems import remedy
+from distbackupd.hotplug.mountinfo import MountLine
+from distbackupd.model.disks import Mount, Volume
+from distbackupd.model.errors import DiskGone, DiskReadOnly, DiskTrouble
 from distbackupd.model.text import printable
 
 _log = logging.getLogger(__name__)
@@ -24,9 +26,6 @@ _CHECKERS = {
     "exfat": ("fsck.exfat", "-p"),
 }
 """Each in the form that mends what is safe to mend, without asking."""
-
-_DIRTY_FLAGS = {"vfat": ((0x41, 0x01), (0x25, 0x01)), "exfat": ((0x6A, 0x02),)}
-"""Offset and bit of the flag that the driver sets while it writes. Their checkers know no short cut, they read it all."""
 
 _MENDED = 1
 _NOT_MENDED = 4
@@ -68,9 +67,37 @@ def check(commands: Commands, volume: Volume, name: str) -> str:
     return ""
 
 
+def refuse_read_only(mount: Mount, line: MountLine, name: str) -> None:
+    """Raises DiskReadOnly, if it is, with the reason as far as it can be known."""
+    if not line.read_only:
+        return
+    place = printable(mount.root)
+    if sysfs.is_write_protected(mount.device):
+        raise DiskReadOnly(
+            f"{printable(name)} can only be read, nothing was changed on it: it has a write-protection switch that is on; "
+            "turn it off and plug it in again"
+        )
+    if mount.ours:
+        raise DiskReadOnly(
+            f"{printable(name)} can only be read, nothing was changed on it: its file system was not left clean; "
+            f"{remedy(mount.device, mount.filesystem_type)}, then plug it in again"
+        )
+    if line.filesystem_is_read_only:
+        raise DiskReadOnly(
+            f"{printable(name)} is mounted read-only at {place}, nothing was changed on it; unmount it and plug it in again"
+        )
+    raise DiskReadOnly(
+        f"{printable(name)} is mounted at {place}, where this program may not write, nothing was changed on it; unmount it "
+        f"and plug it in again, or let the service write there: 'systemctl edit distbackupd', ReadWritePaths={place}"
+    )
+
+
 def _may_be_dirty(commands: Commands, volume: Volume) -> bool:
-    flags = _DIRTY_FLAGS.get(volume.filesystem_type)
-    if flags is None:
+    """Whether the driver's own mark that it has not finished is set. The checkers of FAT and exFAT always read it all."""
+    if volume.filesystem_type not in {"vfat", "exfat"}:
         return True
-    first = commands.run(["head", "--bytes=512", "--", volume.device])
-    return len(first) < 512 or any(first[offset] & bit for offset, bit in flags)
+    boot = commands.run(["head", "--bytes=512", "--", volume.device]).ljust(512, b"\xff")
+    if volume.filesystem_type == "exfat":
+        return bool(boot[0x6A] & 2)
+    is_fat32 = boot[0x16:0x18] == b"\0\0"
+    return bool(boot[0x41 if is_fat32 else 0x25] & 1)

@@ -50,7 +50,18 @@ def volume_from_properties(device: str, properties: Mapping[str, str], inside: b
 
 
 def plugged_volumes(context: pyudev.Context) -> list[Volume]:
-    """Every volume in udev's database, one for each device: members and clones are all told."""
+    """Every volume in udev's database that is for us to use, one for each device: members and clones are all told."""
+    return [volume for volume in known_volumes(context) if not is_left_alone(volume)]
+
+
+def is_left_alone(volume: Volume) -> bool:
+    """Whether it is a container that somebody else unlocked: what is in it is a volume of its own."""
+    mapping = sysfs.mapping_on(volume.device) if volume.encrypted else None
+    return mapping is not None and not mapping[0].startswith(OUR_MAPPINGS)
+
+
+def known_volumes(context: pyudev.Context) -> list[Volume]:
+    """Every volume in udev's database, those that are left alone too."""
     devices = context.list_devices(subsystem="block")
     devices.match_property("ID_FS_USAGE", "filesystem").match_property("ID_FS_TYPE", LUKS)  # either of them
     volumes = [volume_from_properties(node, device.properties) for device in devices if (node := device.device_node)]

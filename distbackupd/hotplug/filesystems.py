@@ -36,3 +36,11 @@ def unmount(commands: Commands, folder: bytes, lazily: bool = False) -> None:
     ``lazily`` is for a device that is gone: the mount disappears though files on it are open.
     """
     commands.run(["umount", *(["--lazy"] if lazily else []), "--", folder])
+
+
+def remedy(device: str, filesystem_type: str) -> str:
+    """What a person can do when the file system is not clean enough to be mounted, or to be written."""
+    if filesystem_type == "ntfs":
+        return f"let Windows check and eject it (chkdsk /f), or run ntfsfix --clear-dirty {device}"
+    checker = {"btrfs": "btrfs check", "xfs": "xfs_repair"}.get(filesystem_type, "fsck")
+    return f"check it: {checker} {device}"

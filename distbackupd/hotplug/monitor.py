@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 
 import pyudev
 
-from distbackupd.hotplug.devices import plugged_volumes, udev_context, volume_from_properties
+from distbackupd.hotplug.devices import is_left_alone, known_volumes, udev_context, volume_from_properties
 from distbackupd.hotplug.plugged import PluggedVolumes
 from distbackupd.model.errors import DistbackupError
-from distbackupd.model.inbox import InboxEvent
+from distbackupd.model.inbox import DiskAppeared, InboxEvent
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ class DiskMonitor:
 
     What is plugged in when it starts is posted like what comes later; between the two nothing is missed. When events
     were lost (the kernel's buffer ran over), what is plugged in is listed again and only the differences are posted.
-    Of a file system with several devices each member is posted: they share their UUID. ``post`` is called from the
-    monitor's own thread, must be thread-safe and should return at once.
+    Of a file system with several devices each member is posted: they share their UUID. A LUKS container is posted unless
+    somebody else unlocked it; what this program unlocked itself is not. ``post`` is called from the monitor's own thread,
+    must be thread-safe and should return at once.
     """
 
     def __init__(self, post: Callable[[InboxEvent], None], receive_buffer: int = _RECEIVE_BUFFER) -> None:
@@ -85,7 +86,7 @@ class DiskMonitor:
             _log.debug("the receive buffer stays as it is: %s", error)
         monitor.start()
         self._settled.set()
-        self._tell(self._plugged.listed(plugged_volumes(context)))
+        self._tell(self._plugged.listed(known_volumes(context)))
         poller = select.poll()
         poller.register(monitor.fileno(), select.POLLIN)
         while not self._wait(poller):
@@ -104,4 +105,6 @@ class DiskMonitor:
 
     def _tell(self, events: Iterable[InboxEvent]) -> None:
         for event in events:
-            self._post(event)
+            # Only when it appears: a container that somebody locks again, to take it away, is no plug.
+            if not (isinstance(event, DiskAppeared) and is_left_alone(event.volume)):
+                self._post(event)

@@ -11,7 +11,7 @@ from distbackupd.hotplug import sysfs
 _ESCAPED = re.compile(rb"\\([0-3][0-7]{2})")
 
 _READ_ONLY_OPTIONS = frozenset({b"ro", b"emergency_ro", b"shutdown"})
-"""``ro`` of the mount or the file system; the other two show on ext4 that has met errors, beside an ``rw``."""
+"""Of the file system. The last two show on ext4 that has met errors, beside an ``rw``."""
 
 _NEVER_DISKS = frozenset({b"squashfs", b"erofs", b"iso9660", b"cramfs", b"romfs"})
 """Read-only images on block devices: snaps, live systems, CDs."""
@@ -24,7 +24,7 @@ class MountLine(NamedTuple):
     """One mount. ``root`` is what of the file system is mounted: ``/``, or a folder of it (bind mounts, subvolumes).
 
     ``device_number`` is anonymous (its major is 0) for btrfs, overlay, network and pseudo file systems. ``options`` are
-    those of the mount and of the file system together.
+    those of the mount, ``filesystem_options`` those of the file system, wherever it is mounted.
     """
 
     mount_id: int
@@ -34,11 +34,17 @@ class MountLine(NamedTuple):
     options: frozenset[bytes]
     filesystem_type: bytes
     source: bytes
+    filesystem_options: frozenset[bytes]
 
     @property
     def read_only(self) -> bool:
         """Whether nothing can be written through this mount."""
-        return not self.options.isdisjoint(_READ_ONLY_OPTIONS)
+        return b"ro" in self.options or self.filesystem_is_read_only
+
+    @property
+    def filesystem_is_read_only(self) -> bool:
+        """Whether nothing can be written through any mount. If not, another one, or one outside a sandbox, may do."""
+        return not self.filesystem_options.isdisjoint(_READ_ONLY_OPTIONS)
 
     @property
     def could_hold_a_disk(self) -> bool:
@@ -117,13 +123,13 @@ def _parse_line(raw: bytes) -> MountLine | None:
     if not separator or len(fields) < 6 or len(about) < 2:
         return None
     major, minor = fields[2].split(b":")
-    options = fields[5].split(b",") + (about[2].split(b",") if len(about) > 2 else [])
     return MountLine(
         mount_id=int(fields[0]),
         device_number=os.makedev(int(major), int(minor)),
         root=unescape(fields[3]),
         mount_point=unescape(fields[4]),
-        options=frozenset(options),
+        options=frozenset(fields[5].split(b",")),
         filesystem_type=unescape(about[0]),
         source=unescape(about[1]),
+        filesystem_options=frozenset(about[2].split(b",") if len(about) > 2 else []),
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from distbackupd.hotplug import filesystems, sysfs
 from distbackupd.hotplug.afterwards import afterwards
-from distbackupd.hotplug.checking import check
+from distbackupd.hotplug.checking import check, refuse_read_only
 from distbackupd.hotplug.commands import CommandFailed, Commands
 from distbackupd.hotplug.devices import properties_known_to_udev, properties_of, volumes_with_uuid
 from distbackupd.hotplug.keys import KEY_FOLDER, KeptKeys
@@ -25,7 +25,7 @@ from distbackupd.hotplug.syncfs import flush_filesystem
 from distbackupd.hotplug.unlocking import Containers
 from distbackupd.hotplug.users import is_below, users_of
 from distbackupd.model.disks import Mount, Volume
-from distbackupd.model.errors import DiskGone, DiskReadOnly, DiskTrouble, UsageError
+from distbackupd.model.errors import DiskGone, DiskTrouble, UsageError
 from distbackupd.model.text import join_words, printable
 
 MOUNT_FOLDER = b"/run/distbackup-mnt"
@@ -107,12 +107,12 @@ class SystemMounter:
                 line = self._mount_here(inside, name, read_only)
             named = {"ID_FS_UUID": inside.filesystem_uuid, "ID_FS_TYPE": inside.filesystem_type}
             mount = replace(self._mount(line, named), ours=ours, remark=remark)
-            if not ours:
-                yield _writable(mount, name, read_only)
-                return
-            self._in_use.add(line.mount_point)
-            with afterwards(lambda: self._leave(line, name)):
-                yield _writable(mount, name, read_only)
+            if ours:
+                self._in_use.add(line.mount_point)
+            with afterwards(lambda: self._leave(line, name) if ours else None):
+                if not read_only:
+                    refuse_read_only(mount, line, name)
+                yield mount
 
     def release(self, volume: Volume, name: str) -> None:
         """Flush and unmount the volume wherever it is mounted, whoever mounted it, and lock what was unlocked.
@@ -126,9 +126,15 @@ class SystemMounter:
         self._drives[volume.device] = sysfs.drives_under(volume.device)
         devices = _member_devices(inside, volume.filesystem_uuid)
         with afterwards(lambda: self._containers.lock(container, name) if container else None):
-            # In the sandbox one mount may show twice; both go at once.
+            # In the sandbox one mount may show twice, once visibly; both go at once.
             while lines := self._lines_on(devices):
-                self._flush_and_unmount(lines[-1], name)
+                visible = next((line for line in reversed(lines) if line.is_visible), None)
+                if visible is None:
+                    place = printable(lines[-1].mount_point)
+                    raise DiskTrouble(
+                        f"{printable(name)} is still mounted at {place}, below another mount; end both before you unplug it"
+                    )
+                self._flush_and_unmount(visible, name)
 
     def power_off(self, volume: Volume) -> bool:
         """Switch off every drive that the volume lies on. False, with the reason in the log: nobody can, or may."""
@@ -191,7 +197,7 @@ class SystemMounter:
             _remove_folder(folder)
             if sysfs.is_gone(sysfs.number_of(volume.device)):
                 raise DiskGone(f"{printable(name)} was pulled out before it was mounted; plug it in again") from error
-            hint = f"if it stays so, check it: fsck {volume.device}"
+            hint = f"if it stays so, {filesystems.remedy(volume.device, volume.filesystem_type)}"
             if "unknown filesystem type" in str(error):
                 hint = "install what this system lacks to mount it"
             raise DiskTrouble(
@@ -241,9 +247,10 @@ class SystemMounter:
                 if not any(still.mount_id == line.mount_id for still in read_mountinfo()):
                     break
                 if pause is None:
-                    users = join_words(users_of(line.mount_point, self._commands)) or f"somebody ({printable(str(error))})"
+                    users = join_words(users_of(line.mount_point, self._commands))
+                    reason = f"in use by {users}" if users else f"because of this: {printable(str(error))}"
                     raise DiskTrouble(
-                        f"{printable(name)} is still mounted at {printable(line.mount_point)}, in use by {users}; "
+                        f"{printable(name)} is still mounted at {printable(line.mount_point)}, {reason}; "
                         "what was recorded is safe, but end that and unmount the disk before you unplug it"
                     ) from error
             self._sleep(pause)
@@ -263,21 +270,6 @@ class SystemMounter:
             read_only=line.read_only,
             ours=self._is_ours(line),
         )
-
-
-def _writable(mount: Mount, name: str, read_only: bool) -> Mount:
-    """The mount. Raises DiskReadOnly if it shall be written, and cannot be."""
-    if read_only or not mount.read_only:
-        return mount
-    if not mount.ours:
-        raise DiskReadOnly(
-            f"{printable(name)} is mounted read-only at {printable(mount.root)}, nothing was changed on it; "
-            "unmount it and plug it in again"
-        )
-    raise DiskReadOnly(
-        f"{printable(name)} can only be read, nothing was changed on it: it has a write-protection switch, "
-        "or its file system is damaged and needs fsck; then plug it in again"
-    )
 
 
 def _properties_from_udev(line: MountLine) -> dict[str, str]:

@@ -33,7 +33,7 @@ def is_gone(number: int) -> bool:
     entry = _entry_of_number(number)
     if int(_read(entry / "size") or "0") == 0:
         return True
-    return is_crypt(entry) and all(is_gone(_read_number(below)) for below in _neighbours(entry, "slaves"))
+    return _is_crypt(entry) and all(is_gone(_read_number(below)) for below in _neighbours(entry, "slaves"))
 
 
 def is_write_protected(device: str) -> bool:
@@ -49,13 +49,13 @@ def devices_with_room() -> list[str]:
 
 def is_built_upon(device: str) -> bool:
     """Whether multipath, RAID or LVM shows what is on the device on one of its own. (An unlocked container does not.)"""
-    return any(not is_crypt(above) for above in _neighbours(_entry(device), "holders"))
+    return any(not _is_crypt(above) for above in _neighbours(_entry(device), "holders"))
 
 
 def mapping_on(device: str) -> tuple[str, str] | None:
     """The name and the node of what the container on this device is unlocked as; None: it is locked."""
     for above in _neighbours(_entry(device), "holders"):
-        if is_crypt(above) and (node := device_of(_read_number(above))):
+        if _is_crypt(above) and (node := device_of(_read_number(above))):
             return _read(above / "dm/name"), node
     return None
 
@@ -63,14 +63,14 @@ def mapping_on(device: str) -> tuple[str, str] | None:
 def container_under(device: str) -> str | None:
     """The node of the container that this device is the unlocked inside of; None: it is no such device."""
     entry = _entry(device)
-    below = _neighbours(entry, "slaves") if is_crypt(entry) else []
+    below = _neighbours(entry, "slaves") if _is_crypt(entry) else []
     return next((node for one in below if (node := device_of(_read_number(one)))), None)
 
 
 def crypt_mappings() -> list[tuple[str, str]]:
     """The name of each unlocked container, and its node: empty if the container was pulled out."""
-    found = [entry for entry in sorted((SYSFS / "class/block").glob("dm-*")) if is_crypt(entry)]
-    return [(_read(entry / "dm/name"), container_under(f"/dev/{entry.name}") or "") for entry in found]
+    entries = [path.parent.parent for path in sorted((SYSFS / "class/block").glob("*/dm/name"))]
+    return [(_read(one / "dm/name"), container_under(f"/dev/{one.name}") or "") for one in entries if _is_crypt(one)]
 
 
 def drives_under(device: str) -> set[str]:
@@ -78,7 +78,7 @@ def drives_under(device: str) -> set[str]:
     return {node for disk in _disks_under(_entry(device)) if (node := device_of(_read_number(disk)))}
 
 
-def is_crypt(entry: Path) -> bool:
+def _is_crypt(entry: Path) -> bool:
     """Whether this device (by its folder in sysfs) is the unlocked inside of a container."""
     return _read(entry / "dm/uuid").startswith("CRYPT-")
 
@@ -100,8 +100,11 @@ def _neighbours(entry: Path, kind: str) -> list[Path]:
 
 
 def _entry(device: str) -> Path:
-    name = os.path.realpath(device).removeprefix("/dev/").replace("/", "!")
-    return SYSFS / "class/block" / name
+    """Its folder in sysfs. ``/dev/mapper/music`` is found also where a private /dev lacks that link."""
+    if device.startswith("/dev/mapper/") and not os.path.exists(device):
+        named = (path.parent.parent for path in (SYSFS / "class/block").glob("*/dm/name"))
+        return next((one for one in named if _read(one / "dm/name") == device[12:]), SYSFS / "nothing")
+    return SYSFS / "class/block" / os.path.realpath(device).removeprefix("/dev/").replace("/", "!")
 
 
 def _entry_of_number(number: int) -> Path:

@@ -82,7 +82,7 @@ class Containers:
     def keep_key(self, container: Volume, key: bytes) -> str:
         """Keep the key if it opens the container; see the port."""
         without_end = key.removesuffix(b"\n").removesuffix(b"\r")
-        for candidate in dict.fromkeys((key, without_end)):
+        for candidate in filter(None, dict.fromkeys((key, without_end))):
             try:
                 self._commands.run([*_OPEN, "--test-passphrase", "--", container.device], given=candidate)
                 return self._keys.keep(container.filesystem_uuid, candidate)
@@ -123,16 +123,18 @@ class Containers:
         return mapping
 
     def _close(self, label: str, container: str, name: str) -> None:
-        # A dead container cannot be waited for: its mapping goes when the last file on it is closed.
+        # One that was pulled out cannot be waited for: its mapping goes when the last file on it is closed.
         gone = sysfs.is_gone(sysfs.number_of(container))
         try:
             self._commands.run(["cryptsetup", "close", *(["--deferred"] if gone else []), "--", label])
         except CommandFailed as error:
-            if _is_taken(label):
-                raise DiskTrouble(
-                    f"{printable(name)} is unmounted but still unlocked ({printable(str(error))}); what was recorded is "
-                    f"safe, but lock it before you unplug it: cryptsetup close {label}"
-                ) from error
+            if gone or not _is_taken(label):
+                _log.info("%s was not there to be locked: %s", printable(name), printable(str(error)))
+                return
+            raise DiskTrouble(
+                f"{printable(name)} is still unlocked ({printable(str(error))}); what was recorded is safe, "
+                f"but lock it before you unplug it: cryptsetup close {label}"
+            ) from error
 
     def _inside(self, device: str, name: str) -> Volume:
         volume = volume_from_properties(device, properties_of(device, self._commands), inside=True)

@@ -12,10 +12,12 @@ from typing import Protocol
 import pytest
 
 from distbackupd.engine.ports import Mounter
+from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DiskReadOnly, DiskTrouble, UsageError
-from tests.bed.loop_disks import loop_disk, make_image, mounted_at, plugged
+from tests.bed.loop_disks import loop_disk, make_image, mounted_at, plugged, run
+from tests.bed.stand_in_luks import StandInCommands, make_luks_image, stand_in_luks
 from tests.fakes.mounter import FakeMounter
 
 
@@ -25,6 +27,9 @@ class Bed(Protocol):
     mounter: Mounter
 
     def new_disk(self, write_protected: bool = False) -> Volume: ...
+    def new_encrypted_disk(self, key: bytes) -> Volume: ...
+    def leave_unclean(self, volume: Volume) -> None: ...
+    def unlocked(self) -> int: ...
     def clone(self, volume: Volume) -> Volume: ...
     def mount_elsewhere(self, volume: Volume, mount_point: Path) -> None: ...
     def keep_busy(self, volume: Volume, root: bytes) -> str: ...
@@ -37,6 +42,16 @@ class FakeBed:
 
     def new_disk(self, write_protected: bool = False) -> Volume:
         return self.fake.new_disk(write_protected=write_protected)
+
+    def new_encrypted_disk(self, key: bytes) -> Volume:
+        return self.fake.new_disk(key=key)
+
+    def leave_unclean(self, volume: Volume) -> None:
+        self.fake.leave_unclean(volume, "its file system was not left clean, e2fsck mended it")
+
+    def unlocked(self) -> int:
+        said = [line.split()[0] for line in self.fake.log]
+        return said.count("unlock") - said.count("lock")
 
     def clone(self, volume: Volume) -> Volume:
         return self.fake.new_disk(volume.filesystem_uuid)
@@ -53,9 +68,22 @@ class FakeBed:
 
 
 class RealBed:
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.mounter = SystemMounter(os.fsencode(folder / "mnt"), sleep=lambda seconds: None)
-        self._folder, self._stack = folder, stack
+    def __init__(self, folder: Path, stack: ExitStack, commands: Commands | None = None) -> None:
+        self.mounter = SystemMounter(
+            os.fsencode(folder / "mnt"), commands, key_folder=folder / "keys", sleep=lambda seconds: None
+        )
+        self._folder, self._stack, self._commands = folder, stack, commands
+
+    def new_encrypted_disk(self, key: bytes) -> Volume:
+        disk = make_luks_image(self._folder / f"{os.urandom(4).hex()}.img", key)
+        return self._stack.enter_context(plugged(disk))
+
+    def leave_unclean(self, volume: Volume) -> None:
+        run("debugfs", "-w", "-R", "set_super_value state 2", volume.device)
+
+    def unlocked(self) -> int:
+        assert isinstance(self._commands, StandInCommands)
+        return sum({"open": 1, "close": -1}[line.split()[0]] for line in self._commands.log)
 
     def new_disk(self, write_protected: bool = False) -> Volume:
         if not write_protected:
@@ -87,6 +115,19 @@ def bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
         return
     with ExitStack() as stack:
         yield RealBed(tmp_path, stack)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.needs("loop", "ext4", "cryptsetup"))])
+def luks_bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
+    """A bed with encrypted disks. What the kernel does for them is real in ``tests/vm`` only."""
+    if request.param == "fake":
+        yield FakeBed(tmp_path)
+        return
+    # Disks are pulled only after the containers on them were locked.
+    with ExitStack() as stack, stand_in_luks(tmp_path) as commands:
+        bed = RealBed(tmp_path, stack, commands)
+        yield bed
+        commands.lock_all()
 
 
 def test_mounted_gives_a_place_to_write_that_is_gone_afterwards(bed: Bed) -> None:
@@ -198,3 +239,122 @@ def test_attached_gives_the_volume_and_its_clones(bed: Bed) -> None:
     assert {found.device for found in bed.mounter.attached(volume.filesystem_uuid)} == {volume.device, clone.device}
     assert bed.mounter.attached(other.filesystem_uuid)[0].filesystem_type == other.filesystem_type
     assert bed.mounter.attached("no-such-uuid") == []
+
+
+def test_mounted_left_unclean_is_mended_and_says_so_once(bed: Bed) -> None:
+    volume = bed.new_disk()
+    with bed.mounter.mounted(volume, "photos-03") as mount:
+        assert mount.remark == ""
+    bed.leave_unclean(volume)
+    with bed.mounter.mounted(volume, "photos-03", read_only=True) as mount:
+        assert mount.remark == ""
+    with bed.mounter.mounted(volume, "photos-03") as mount:
+        assert mount.remark == "its file system was not left clean, e2fsck mended it"
+    with bed.mounter.mounted(volume, "photos-03") as mount:
+        assert mount.remark == ""
+
+
+def test_release_unmounts_what_somebody_else_mounted(bed: Bed, tmp_path: Path) -> None:
+    volume = bed.new_disk()
+    bed.mount_elsewhere(volume, tmp_path / "desktop")
+    bed.mounter.release(volume, "photos-03")
+    assert not any(mount.device == volume.device for mount in bed.mounter.mounts())
+    bed.mounter.release(volume, "photos-03")
+
+
+def test_release_busy_names_the_user_and_unmounts_nothing(bed: Bed, tmp_path: Path) -> None:
+    volume = bed.new_disk()
+    bed.mount_elsewhere(volume, tmp_path / "desktop")
+    user = bed.keep_busy(volume, os.fsencode(tmp_path / "desktop"))
+    with pytest.raises(DiskTrouble, match="photos-03 is still mounted") as trouble:
+        bed.mounter.release(volume, "photos-03")
+    assert user in str(trouble.value)
+    assert any(mount.device == volume.device for mount in bed.mounter.mounts())
+    bed.let_go(volume)
+    bed.mounter.release(volume, "photos-03")
+    assert not any(mount.device == volume.device for mount in bed.mounter.mounts())
+
+
+def test_share_drive_two_disks_do_not(bed: Bed) -> None:
+    first, second = bed.new_disk(), bed.new_disk()
+    assert bed.mounter.share_drive(first, first)
+    assert not bed.mounter.share_drive(first, second)
+
+
+def test_container_of_a_plain_disk_is_none(bed: Bed) -> None:
+    with bed.mounter.mounted(bed.new_disk(), "photos-03") as mount:
+        assert bed.mounter.container_of(mount) is None
+
+
+def test_mounted_encrypted_is_unlocked_with_the_kept_key_and_locked_again(luks_bed: Bed) -> None:
+    mounter = luks_bed.mounter
+    container = luks_bed.new_encrypted_disk(b"secret")
+    assert container.encrypted
+    mounter.keep_key(container, b"secret")
+    with mounter.mounted(container, "photos-03") as mount:
+        assert mount.ours
+        assert (mount.filesystem_type, mount.device != container.device) == ("ext4", True)
+        assert mount.filesystem_uuid not in {None, container.filesystem_uuid}
+        assert mounter.container_of(mount) == container
+        assert mounter.mount_of(mount.root) == mount
+        # What was unlocked here is no volume of its own, and what it lies in is no clone of anything.
+        assert mounter.attached(container.filesystem_uuid) == [container]
+        assert mounter.share_drive(container, Volume(mount.device, mount.filesystem_uuid or "", "ext4"))
+        with mounter.mounted(container, "photos-03") as inner:
+            assert (inner.root, inner.ours) == (mount.root, False)
+        assert luks_bed.unlocked() == 1
+        with open(mount.root + b"/file", "wb") as file:
+            file.write(b"content")
+    assert luks_bed.unlocked() == 0
+    assert not os.path.lexists(mount.root)
+    with mounter.mounted(container, "photos-03") as mount, open(mount.root + b"/file", "rb") as file:
+        assert file.read() == b"content"
+    assert luks_bed.unlocked() == 0
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_keep_key_understands_a_line_that_an_editor_ended(luks_bed: Bed, end: bytes) -> None:
+    container = luks_bed.new_encrypted_disk(b"secret")
+    assert luks_bed.mounter.keep_key(container, b"secret" + end)
+    with luks_bed.mounter.mounted(container, "photos-03") as mount:
+        assert mount.ours
+
+
+def test_keep_key_with_a_line_end_of_its_own_keeps_it(luks_bed: Bed) -> None:
+    container = luks_bed.new_encrypted_disk(b"secret\n")
+    luks_bed.mounter.keep_key(container, b"secret\n")
+    with luks_bed.mounter.mounted(container, "photos-03") as mount:
+        assert mount.ours
+
+
+@pytest.mark.parametrize("key", [b"wrong", b"secret\n\n", b""])
+def test_keep_key_that_opens_nothing_is_refused_and_not_kept(luks_bed: Bed, key: bytes) -> None:
+    container = luks_bed.new_encrypted_disk(b"secret")
+    with pytest.raises(UsageError, match=r"the key does not open /dev/.*, so it was not kept"):
+        luks_bed.mounter.keep_key(container, key)
+    with pytest.raises(DiskTrouble, match=r"photos-03 .*is encrypted and no key to it is kept"):  # noqa: SIM117
+        with luks_bed.mounter.mounted(container, "photos-03"):
+            pass
+    assert luks_bed.unlocked() == 0
+
+
+def test_mounted_encrypted_error_of_the_body_wins_and_it_is_locked(luks_bed: Bed) -> None:
+    container = luks_bed.new_encrypted_disk(b"secret")
+    luks_bed.mounter.keep_key(container, b"secret")
+    with pytest.raises(KeyError), luks_bed.mounter.mounted(container, "photos-03"):
+        raise KeyError
+    assert luks_bed.unlocked() == 0
+
+
+def test_mounted_encrypted_busy_on_exit_stays_mounted_until_released(luks_bed: Bed) -> None:
+    container = luks_bed.new_encrypted_disk(b"secret")
+    luks_bed.mounter.keep_key(container, b"secret")
+    with pytest.raises(DiskTrouble, match="photos-03 is still mounted") as trouble:  # noqa: SIM117
+        with luks_bed.mounter.mounted(container, "photos-03") as mount:
+            user = luks_bed.keep_busy(container, mount.root)
+    assert user in str(trouble.value)
+    assert luks_bed.unlocked() == 1
+    luks_bed.let_go(container)
+    luks_bed.mounter.release(container, "photos-03")
+    assert luks_bed.unlocked() == 0
+    assert not os.path.lexists(mount.root)
