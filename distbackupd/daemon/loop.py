@@ -183,7 +183,7 @@ class Loop:
         match asked:
             case BackupAsked(_, disk, wish):
                 if wish.update:
-                    self._engine.scan(stop, ignore_lock=wish.ignore_lock)
+                    self._scan_everything(stop, wish.ignore_lock)
                 else:
                     self._scan_touched()
                 with self._household.copying():
@@ -191,7 +191,7 @@ class Loop:
             case EjectAsked(_, disk):
                 self._engine.eject(disk)
             case ScanAsked():
-                self._engine.scan(stop)
+                self._scan_everything(stop)
 
     def _begins(self, volume: Volume) -> None:
         self._inbox.works_on(volume.device)
@@ -199,11 +199,11 @@ class Loop:
     def _do(self, event: InboxEvent) -> None:
         match event:
             case DiskAppeared(volume):
-                self._scan_touched()
-                if self._inbox.job_stop.is_set():
-                    return
                 if not self._engine.is_ours(volume):
                     log.debug("%s is none of our disks, it is left alone", volume.device)
+                    return
+                self._scan_what_is_news()
+                if self._inbox.job_stop.is_set():
                     return
                 with self._household.copying():
                     self._engine.back_up(volume, self._inbox.job_stop, self._inbox.waiting_volumes())
@@ -213,14 +213,7 @@ class Loop:
             case SourceTouched(real_path):
                 self._scan_touched(real_path)
             case JobDue("scan"):
-                # What was touched so far is part of all.
-                touched = self._inbox.take_touched()
-                try:
-                    self._engine.scan(self._inbox.job_stop)
-                except EngineBusy:
-                    self._keep_touched(touched)
-                    raise
-                self._told_busy = False
+                self._scan_everything(self._inbox.job_stop)
             case JobDue("tend"):
                 self._inbox.retry()
                 self._household.tend()
@@ -230,6 +223,23 @@ class Loop:
                 self._household.reload()
             case _:
                 raise AssertionError(f"nothing is known of {event}")
+
+    def _scan_what_is_news(self) -> None:
+        """Before a disk gets its copies: everything if a source was mapped or set otherwise, else what was touched."""
+        if self._engine.unscanned() is None:
+            self._scan_touched()
+        else:
+            self._scan_everything(self._inbox.lasting_stop)
+
+    def _scan_everything(self, stop: Stop, ignore_lock: bool = False) -> None:
+        # What was touched so far is part of all.
+        touched = self._inbox.take_touched()
+        try:
+            self._engine.scan(stop, ignore_lock=ignore_lock)
+        except EngineBusy:
+            self._keep_touched(touched)
+            raise
+        self._told_busy = False
 
     def _scan_touched(self, *folders: bytes) -> None:
         touched = sorted({*folders, *self._inbox.take_touched()})

@@ -92,6 +92,12 @@ def test_disk_touched_folders_are_scanned_first_in_one_go(scene: Scene) -> None:
     assert scene.done == [("scan", [b"/a", b"/b"]), ("back up", "/dev/sdb1")]
 
 
+def test_disk_comes_after_a_scan_of_new_sources(scene: Scene) -> None:
+    scene.engine.unscanned_name = "one more source"
+    scene.work_off(DISK, SourceTouched(b"/b"))
+    assert scene.done == [("scan", None), ("back up", "/dev/sdb1")]
+
+
 def test_touched_folders_that_are_pending_go_together(scene: Scene) -> None:
     scene.work_off(SourceTouched(b"/b"), TEND, SourceTouched(b"/a"))
     assert scene.done == [("scan", [b"/a", b"/b"]), "tend"]
