@@ -95,7 +95,9 @@ def test_from_plug_to_unplug(shelf: Shelf) -> None:
         log = daemon.wait_for("(?m)^one is done, you may unplug it$")
         assert "scanned 5 entries" in log
         assert "one: copied 3 objects (27 bytes)" in log
-        daemon.wait_for_message("^STATUS=idle; 27 bytes on 3 disks: 27 bytes with one copy; bring two: 27 bytes have one copy only$")
+        daemon.wait_for_message(
+            "^STATUS=idle; 27 bytes on 3 disks: 27 bytes with one copy; bring two: 27 bytes have one copy only$"
+        )
         assert not is_mounted(one)
         one.unplug()
 
