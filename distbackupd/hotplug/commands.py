@@ -36,6 +36,10 @@ _NOT_RUN = re.compile(r"Failed to (?:connect to bus|start transient|.*? transien
 
 _FOLDERS_OF_ROOT = "/usr/local/sbin:/usr/sbin:/sbin"
 
+_PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_RUN_MODULE = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+"""An installed program finds its packages through its launcher, which Python does not hand on."""
+
 Word = str | bytes
 
 
@@ -89,8 +93,8 @@ class Commands:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def run_module(self, module: str, *words: Word) -> bytes:
-        """Run a module of this package as a program of its own; as :meth:`run`."""
-        return self.run([sys.executable, "-P", "-m", module, *words])
+        """Run a module of this package as a program of its own, wherever the package lies; as :meth:`run`."""
+        return self.run([sys.executable, "-P", "-c", _RUN_MODULE, _PACKAGES, module, *words])
 
 
 def is_installed(program: str) -> bool:
