@@ -27,9 +27,9 @@ from distbackupd.model.files import (
 )
 
 _CACHED_ATTRIBUTES = 100_000
-_KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object"
+_KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
 _TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
-_STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies"
+_STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
 
 
 class FileTable:
@@ -99,13 +99,13 @@ class FileTable:
             self._open((folder, *self._values(entry), content, now) for entry, content in opened)
         if changes.touched:
             self._database.connection.executemany(
-                "UPDATE file SET device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ? WHERE id = ?",
-                [(e.device, e.inode, e.flags, e.priority, e.maxcopies, row) for row, e in changes.touched],
+                "UPDATE file SET device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ?, copies = ? WHERE id = ?",
+                [(e.device, e.inode, e.flags, e.priority, e.maxcopies, e.copies, row) for row, e in changes.touched],
             )
             self._touch(row for row, _ in changes.touched)
         if changes.waiting:
             self._database.connection.executemany(
-                f"INSERT INTO waiting (folder, replaces, {_STORED}) VALUES (?, ?, {', '.join('?' * 11)})",
+                f"INSERT INTO waiting (folder, replaces, {_STORED}) VALUES (?, ?, {', '.join('?' * 12)})",
                 [(folder, row, *self._values(entry)) for entry, row in changes.waiting],
             )
 
@@ -183,13 +183,13 @@ class FileTable:
             self._database.grow_generation()
 
     def finish_scan(self, now: int, whole: bool) -> None:
-        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans."""
+        """Recount which objects live, with which priority, maxcopies and copies, and since when the others are orphans."""
         living = "EXISTS (SELECT 1 FROM file WHERE file.object = touched_object.id AND file.gone = 0)"
         with self._database.transaction() as connection:
             connection.execute(
                 f"""
-                UPDATE object SET (priority, maxcopies) = (
-                    SELECT max(priority), CASE WHEN min(maxcopies) = 0 THEN 0 ELSE max(maxcopies) END
+                UPDATE object SET (priority, maxcopies, copies) = (
+                    SELECT max(priority), CASE WHEN min(maxcopies) = 0 THEN 0 ELSE max(maxcopies) END, max(copies)
                     FROM file WHERE file.object = object.id AND file.gone = 0)
                 WHERE id IN (SELECT id FROM touched_object WHERE {living})
                 """
@@ -306,6 +306,7 @@ class FileTable:
             entry.target,
             entry.priority,
             entry.maxcopies,
+            entry.copies,
         )
 
     def _open(self, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -313,7 +314,7 @@ class FileTable:
         inserted = list(rows)
         connection = self._database.connection
         connection.executemany(
-            f"INSERT INTO file (folder, {_STORED}, object, seen) VALUES (?, {', '.join('?' * 11)}, ?, ?)", inserted
+            f"INSERT INTO file (folder, {_STORED}, object, seen) VALUES (?, {', '.join('?' * 12)}, ?, ?)", inserted
         )
         contents = {(row[-2],) for row in inserted if row[-2] is not None}
         if contents:

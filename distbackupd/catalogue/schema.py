@@ -132,7 +132,14 @@ LUKS_CONTAINERS = """
 ALTER TABLE disk ADD COLUMN luks_uuid TEXT;
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS)
+WANTED_COPIES_AND_PLACES = """
+ALTER TABLE file ADD COLUMN copies INTEGER NOT NULL DEFAULT 0;   -- wanted; 0: as usual
+ALTER TABLE object ADD COLUMN copies INTEGER NOT NULL DEFAULT 0; -- the highest of its living files
+ALTER TABLE disk ADD COLUMN location TEXT NOT NULL DEFAULT '';
+CREATE INDEX file_gone ON file(gone) WHERE gone <> 0 AND object IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES)
 """Migration ``n`` (from 1) brings version ``n - 1`` to version ``n``. Only ever append."""
 
 VERSION = len(MIGRATIONS)
@@ -155,7 +162,8 @@ CREATE TEMP TABLE IF NOT EXISTS waiting (
     attributes INTEGER NOT NULL,
     target BLOB NOT NULL,
     priority INTEGER NOT NULL,
-    maxcopies INTEGER NOT NULL
+    maxcopies INTEGER NOT NULL,
+    copies INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS temp.waiting_order ON waiting(device, inode, ticket);
 CREATE TEMP TABLE IF NOT EXISTS hashed (ticket INTEGER PRIMARY KEY, hash BLOB NOT NULL);

@@ -47,6 +47,7 @@ class DiskRow(peewee.Model):
     catalogue_generation = peewee.BigIntegerField()
     clean = peewee.BooleanField()
     luks_uuid = peewee.TextField(null=True)
+    location = peewee.TextField()
 
     class Meta:
         """Names of this table."""

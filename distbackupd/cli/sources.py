@@ -160,7 +160,7 @@ def _updates(session: CommandSession) -> dict[str, Any]:
     ):
         if getattr(arguments, option):
             updates[key] = value
-    for key in ("priority", "maxcopies"):
+    for key in ("priority", "maxcopies", "copies"):
         if getattr(arguments, key) is not None:
             updates[key] = getattr(arguments, key)
     if arguments.ignore is not None:

@@ -31,7 +31,13 @@ class Enrolment:
 
 
 def enrol(
-    bench: Bench, name: str, path: bytes, capacity: int | None, simulate: bool = False, luks_key: bytes | None = None
+    bench: Bench,
+    name: str,
+    path: bytes,
+    capacity: int | None,
+    simulate: bool = False,
+    luks_key: bytes | None = None,
+    location: str = "",
 ) -> Enrolment:
     """Make the disk that ``path`` lies on known as ``name``; its layout is made at ``path``.
 
@@ -70,6 +76,7 @@ def enrol(
         last_path=path,
         added_at=bench.clock.now(),
         luks_uuid=container.filesystem_uuid if container and luks_key is not None else None,
+        location=location,
     )
     advice = []
     if container and luks_key is None:

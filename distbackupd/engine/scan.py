@@ -320,9 +320,10 @@ class _Scanner:
 
     def _with_limits(self, entry: Entry, context: FolderContext) -> Entry:
         """A side file's limit wins over the folder's; -1 is its "no limit"."""
-        if entry.maxcopies:
-            return entry._replace(maxcopies=max(entry.maxcopies, 0))
-        return entry._replace(maxcopies=context.maxcopies) if context.maxcopies else entry
+        maxcopies = max(entry.maxcopies, 0) if entry.maxcopies else context.maxcopies
+        if maxcopies == entry.maxcopies and not context.copies:
+            return entry
+        return entry._replace(maxcopies=maxcopies, copies=context.copies)
 
     def _record(self, virtual: bytes, comparison: FolderComparison) -> None:
         added: list[tuple[Entry, int | None]] = [(entry, None) for entry in comparison.new]

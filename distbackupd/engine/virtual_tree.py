@@ -19,6 +19,7 @@ class FolderContext(NamedTuple):
     rules: Rules
     priority: int
     maxcopies: int
+    copies: int
     follow: bool
     locked: bool
     hidden: bool
@@ -90,7 +91,7 @@ class VirtualTree:
 
     def enter(self, virtual_path: bytes, above: FolderContext | None) -> FolderContext:
         """What holds in a folder, given what holds in the one above; None at the top of a source."""
-        context = above or FolderContext(_NO_RULES, 1, 0, False, False, False)
+        context = above or FolderContext(_NO_RULES, 1, 0, 0, False, False, False)
         own = self._settings.get(virtual_path)
         if own is None:
             return context._replace(follow=False) if context.follow else context
@@ -99,6 +100,7 @@ class VirtualTree:
             rules=Rules(own.rules, inherited) if own.rules or own.noinherit else context.rules,
             priority=context.priority if own.priority is None else own.priority,
             maxcopies=context.maxcopies if own.maxcopies is None else own.maxcopies,
+            copies=context.copies if own.copies is None else own.copies,
             follow=own.follow_symlinks,
             locked=context.locked or own.lock,
             hidden=context.hidden or own.hide,

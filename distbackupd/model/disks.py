@@ -47,6 +47,8 @@ class BackupDisk:
     """Whether its last session came to its end. If not, finished copies may lie there that were never recorded."""
     luks_uuid: str | None = None
     """UUID of the LUKS container that its file system lies in, if a key to that is kept; None: it is not ours to open."""
+    location: str = ""
+    """Where it is kept (home, office, bank); empty: not said. Copies prefer places that have none."""
 
     def lies_on(self, volume: Volume) -> bool:
         """Whether the volume is its file system, or the container of it."""

@@ -102,6 +102,8 @@ class SessionFinished(DiskEvent):
             "DELETED_BYTES": str(self.deleted_bytes),
             "VERIFIED_OBJECTS": str(self.verified_objects),
             "SKIPPED": str(self.skipped),
+            "UNPLACED_OBJECTS": str(self.unplaced_objects),
+            "UNPLACED_BYTES": str(self.unplaced_bytes),
             "SECONDS": f"{self.seconds:.1f}",
         }
 
@@ -307,6 +309,7 @@ class ScanFinished(Event):
             "HASHED": str(self.hashed),
             "HASHED_BYTES": str(self.hashed_bytes),
             "SKIPPED": str(self.skipped),
+            "LOCKED": str(self.locked),
         }
 
 

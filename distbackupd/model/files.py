@@ -46,7 +46,8 @@ class Entry(NamedTuple):
 
     Access times are not kept: reading a file to back it up changes them. ``inode`` is 0 where the file system gives no
     lasting inode numbers (FAT, exFAT, sshfs): no rename or hard link is looked for there. ``priority`` and ``maxcopies``
-    (0: no limit) and ``digest`` (from a ``.meta-inf`` side file, or None) are what rules and side files say of it.
+    (0: no limit), ``copies`` (wanted; 0: as usual) and ``digest`` (from a ``.meta-inf`` side file, or None) are what
+    rules and side files say of it.
     """
 
     name: bytes
@@ -61,6 +62,7 @@ class Entry(NamedTuple):
     priority: int
     maxcopies: int
     digest: bytes | None
+    copies: int = 0
 
 
 class KnownEntry(NamedTuple):
@@ -82,6 +84,7 @@ class KnownEntry(NamedTuple):
     priority: int
     maxcopies: int
     object_id: int | None
+    copies: int = 0
 
 
 class WaitingFile(NamedTuple):

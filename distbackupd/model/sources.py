@@ -25,6 +25,7 @@ class FolderSettings:
 
     ``rules`` are ignore patterns (see :mod:`distbackupd.planning.patterns`), a folder's own before inherited ones;
     ``noinherit`` drops the inherited ones. ``priority`` 0 is not a setting: it clears. ``maxcopies`` None: no limit.
+    ``copies`` is how many are wanted before others get more than they need; None: as many as everything else.
     """
 
     lock: bool = False
@@ -34,6 +35,7 @@ class FolderSettings:
     priority: int | None = None
     maxcopies: int | None = None
     rules: tuple[str, ...] = field(default=())
+    copies: int | None = None
 
     def to_mapping(self) -> dict[str, Any]:
         """Only what differs from the default, with plain values: what is stored and what ``--json`` prints."""
@@ -57,7 +59,7 @@ class FolderSettings:
                 if value is not None and not isinstance(value, bool):
                     raise UsageError(f"{key} is either true or false, not {value!r}")
                 values[key] = bool(value)
-            elif key in ("priority", "maxcopies"):
+            elif key in ("priority", "maxcopies", "copies"):
                 if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                     raise UsageError(f"{key} is a whole number from 0 up, not {value!r}")
                 if value is not None and value > LARGEST_NUMBER:

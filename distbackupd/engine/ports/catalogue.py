@@ -86,7 +86,7 @@ class FileTable(Protocol):
         """Turn waiting files (and their other names) into current versions, durably."""
 
     def finish_scan(self, now: int, whole: bool) -> None:
-        """Recount which objects live, with which priority and maxcopies, and since when the others are orphans.
+        """Recount which objects live, with which priority, maxcopies and copies, and since when the others are orphans.
 
         Only a scan that saw the ``whole`` makes orphans: until then what lost a name may have got another one.
         """
