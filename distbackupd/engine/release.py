@@ -17,7 +17,8 @@ def say_farewell(
 ) -> None:
     """Sessions are over and what was mounted for them is unmounted: switch the drive off, and say what is true now.
 
-    ``disks``: those whose sessions came to their end; for none there is nothing to say. ``waiting``: volumes that wait for sessions of their own; a drive that carries one of them stays on.
+    ``disks``: those whose sessions came to their end; for none there is nothing to say. ``waiting``: volumes that wait
+    for sessions of their own; a drive that carries one of them stays on.
     """
     if not disks:
         return

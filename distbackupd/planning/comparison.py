@@ -11,8 +11,8 @@ from distbackupd.model.files import Entry, EntryKind, KnownEntry
 class FolderComparison(NamedTuple):
     """``new``: entries that no known entry stands for. ``changed``: (known, entry, object to keep).
 
-    ``touched``: the same version, but its device, inode, flags, priority, maxcopies or copies are others now. ``gone``: known
-    entries that are no more. ``read``: non-empty regular files whose content is to be found out, with the known entry
+    ``touched``: the same version, but its device, inode, flags, priority, maxcopies or copies are others now. ``gone``:
+    known entries that are no more. ``read``: non-empty regular files whose content is to be found out, with the known entry
     they replace or None; they are in none of the others.
     """
 
