@@ -98,10 +98,12 @@ class _Shown:
 class Screen:
     """Shows notices. :meth:`show` and :meth:`withdraw` return at once; :meth:`run` does the work."""
 
-    def __init__(self, bus: SdBus, clicked: Clicked, settled: Callable[[], None]) -> None:
-        """``clicked``: somebody chose an action. ``settled``: all that was asked for until now is on the screen."""
-        self._clicked = clicked
-        self._settled = settled
+    clicked: Clicked
+    """Called when somebody chose an action."""
+    settled: Callable[[], None]
+    """Called when all that was asked for until now is on the screen."""
+
+    def __init__(self, bus: SdBus) -> None:
         self._bus = FreedesktopDbus(bus)
         self._server = NotificationServer.new_proxy(SERVER, "/org/freedesktop/Notifications", bus)
         self._owner = ""
@@ -158,7 +160,7 @@ class Screen:
                     self._pending.pop(self._trying, None)
                     tries = 0
             if later is None:
-                self._settled()
+                self.settled()
             else:
                 # A newer notice may come meanwhile; it is shown at once if it has a key of its own.
                 with contextlib.suppress(TimeoutError):
@@ -189,8 +191,6 @@ class Screen:
     async def _notify(self, notice: Notice) -> None:
         await self._ask_who_serves()
         shown = self._shown.get(notice.key)
-        if shown and shown.number and shown.notice == notice:
-            return
         number = await self._server.notify(
             "distbackup",
             shown.number if shown else 0,
@@ -239,7 +239,7 @@ class Screen:
         async for number, word in self._server.action_invoked:
             for shown in list(self._shown.values()):
                 if shown.number == number and word.upper() in Action.__members__:
-                    self._clicked(shown.notice, Action[word.upper()])
+                    self.clicked(shown.notice, Action[word.upper()])
 
     async def _hear_closings(self) -> None:
         async for number, _ in self._server.notification_closed:

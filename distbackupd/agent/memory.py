@@ -27,8 +27,8 @@ class Memory:
         return self._known
 
     def keep(self, number: int) -> None:
-        """Remember, if it is a higher number than the last."""
-        if self._known is not None and number <= self._known:
+        """Remember this number."""
+        if number == self._known:
             return
         self._known = number
         beside = self._path.with_name("last-event.new")

@@ -7,24 +7,12 @@ plug to unplug. What only the journal needs (skipped files, scans, remarks) make
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from distbackupd.control.wire import News
 from distbackupd.model.text import say_count
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """An event as the bus tells it: ``kind`` is the name of its class in :mod:`distbackupd.model.events`."""
-
-    number: int
-    time: int
-    kind: str
-    severity: int
-    disk: str
-    sentence: str
-    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 class Action(Enum):
@@ -186,19 +174,19 @@ class Narrator:
         story.running = False
         if story.failed:
             # The place of the failure is taken, so the failure is told again.
-            notice = _failure(
-                _disk_key(news.disk), f"{news.disk}: backup stopped, you may unplug it", story.outcome, news.disk
-            )
+            body = _lines(story.outcome, "You may unplug it")
+            notice = _failure(_disk_key(news.disk), f"{news.disk}: backup stopped", body, news.disk)
             return [replace(notice, actions=(Action.DETAILS,))]
-        switched_off = news.fields.get("POWERED_OFF") == "yes"
-        actions = (Action.DETAILS,) if switched_off else (Action.DETAILS, Action.EJECT)
-        return [_done(news.disk, news.sentence, story.outcome, *actions)]
+        told = news.sentence.partition(", ")[0].removeprefix(news.disk)
+        actions = (Action.DETAILS,) if news.fields.get("POWERED_OFF") == "yes" else (Action.DETAILS, Action.EJECT)
+        # Servers cut a long title off, so what matters stands at its beginning.
+        return [_done(news.disk, f"You may unplug {news.disk}", _lines(f"It{told}", story.outcome), *actions)]
 
     def _still_mounted(self, news: News) -> Telling:
         story = self._story(news.disk)
         story.running = False
         told = news.sentence.removeprefix(f"{news.disk} is done; ")
-        body = "\n".join(filter(None, [capital(told, news.disk), story.outcome]))
+        body = _lines(capital(told, news.disk), story.outcome)
         title = f"{news.disk} is {'not done' if story.failed else 'done'}, but still mounted"
         return [_done(news.disk, title, body, Action.EJECT, Action.DETAILS)]
 
@@ -206,7 +194,7 @@ class Narrator:
         story = self._story(news.disk)
         story.running = False
         title, _, told = news.sentence.partition("; ")
-        body = "\n".join(filter(None, [capital(told, news.disk), story.outcome]))
+        body = _lines(capital(told, news.disk), story.outcome)
         return [_done(news.disk, title, body, Action.DETAILS)]
 
     def _disk_refused(self, news: News) -> Telling:
@@ -263,17 +251,12 @@ def still_matters(telling: Iterable[Notice | Withdrawn], at_work: Iterable[str],
 
 def dated(notice: Notice, when: str) -> Notice:
     """The notice with the time of what it tells, for who reads it later."""
-    return replace(notice, body=f"{notice.body}\n{when}" if notice.body else when)
+    return replace(notice, body=_lines(notice.body, when))
 
 
 def not_ejected(disk: str, sentence: str) -> Notice:
     """Somebody clicked on Eject, and this came of it."""
     return _attention(f"eject:{disk}", f"{disk} was not ejected", capital(sentence, disk), disk, stays=True)
-
-
-def unanswered(disk: str, sentence: str) -> Notice:
-    """Somebody clicked, and there is no daemon to answer."""
-    return _attention(f"details:{disk}", f"{disk}: no answer", capital(sentence, disk), disk)
 
 
 def capital(sentence: str, disk: str) -> str:
@@ -310,6 +293,10 @@ def _attention(key: str, title: str, body: str, disk: str = "", stays: bool = Fa
 
 def _failure(key: str, title: str, body: str, disk: str) -> Notice:
     return Notice(key, title, _shortened(body), disk, Stage.ASKS, Urgency.CRITICAL, ERROR_ICON, stays=True)
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(filter(None, lines))
 
 
 def _shortened(text: str, most: int = 400) -> str:

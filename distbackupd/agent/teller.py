@@ -1,7 +1,7 @@
 """What ties the agent together: news come from the daemon, notices go to the screen, clicks go back.
 
-At login the daemon is asked for the events that it still keeps. All of them are heard, so that a running session's story
-is known; shown is what came after the last one that was shown, the newest of each key. Somebody who was never told
+When the daemon is there it is asked for the events that it still keeps. All of them are heard, so that a running session's
+story is known; shown is what came after the last one that was shown, the newest of each key. Somebody who was never told
 anything is shown only what asks for something: what was done before is history.
 """
 
@@ -9,177 +9,174 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from enum import Enum
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
-from distbackupd.agent.desktop import Screen
 from distbackupd.agent.memory import Memory
 from distbackupd.agent.notices import (
     Action,
     Narrator,
-    News,
     Notice,
     Telling,
     Withdrawn,
     dated,
     not_ejected,
     still_matters,
-    unanswered,
 )
-from distbackupd.model.standing import Standing
+from distbackupd.control.client import Change, DaemonAbsent, Presence
+from distbackupd.control.wire import News
+from distbackupd.model.errors import DistbackupError
+from distbackupd.model.standing import Answer, Standing
 
 PROGRESS_EVERY = 5.0
 PROGRESS_FOR = 60.0
 """Seconds for which progress is shown anew once it was asked for. Not longer: GNOME shows its banner again each time."""
 
 RETURN_WITHIN = 10.0
-"""Seconds in which a daemon that was restarted is back; a session that ran when it went is told of only after that."""
+"""Seconds in which a daemon that was restarted is back; that it left a session behind is told only after that."""
 
 OLD = 600
 """Seconds after which what happened is told with its time."""
 
 
 class Daemon(Protocol):
-    """What the agent wants of the daemon. Every call but :meth:`presence` and :meth:`news` may raise DaemonSilent."""
+    """What the agent wants of :class:`distbackupd.control.client.DaemonClient`, which tells what these mean."""
 
-    def presence(self) -> AsyncIterator[bool]:
-        """Whether it runs: at once, and whenever that changes. Never starts it."""
+    async def subscribe(self) -> AsyncIterator[Change]: ...  # noqa: D102
 
-    def news(self) -> AsyncIterator[News]:
-        """Events as they are told, from whichever daemon serves."""
+    async def events(self, since: int = 0) -> list[News]: ...  # noqa: D102
 
-    async def news_since(self, number: int) -> Sequence[News]:
-        """Kept events with a higher number, oldest first."""
-
-    async def standing(self) -> Standing:
-        """What it is doing."""
-
-    async def eject(self, disk: str) -> str:
-        """Unmount, lock and power off; the sentence why not, empty if it was done. May ask the person for a password."""
+    async def eject(self, disk: str) -> int: ...  # noqa: D102
 
 
-class DaemonSilent(Exception):
-    """The daemon has gone or does not answer; ``str()`` is the sentence."""
+class Screen(Protocol):
+    """What the agent wants of :class:`distbackupd.agent.desktop.Screen`, which tells what these mean."""
 
+    clicked: Callable[[Notice, Action], None]
+    settled: Callable[[], None]
 
-class _Change(Enum):
-    CAME = "came"
-    LOST = "went, and did not come back"
+    def show(self, notice: Notice) -> None: ...  # noqa: D102
+
+    def withdraw(self, key: str) -> None: ...  # noqa: D102
+
+    def is_shown(self, key: str) -> bool: ...  # noqa: D102
+
+    def settle(self) -> None: ...  # noqa: D102
 
 
 class Teller:
     """Tells the person at the desk. One for a session."""
 
-    def __init__(self, daemon: Daemon, memory: Memory, clock: Callable[[], float] = time.time) -> None:
-        self._daemon = daemon
+    def __init__(self, screen: Screen, memory: Memory, clock: Callable[[], float] = time.time) -> None:
+        self._screen = screen
         self._memory = memory
         self._clock = clock
         self._narrator = Narrator()
-        self._heard = memory.last
-        self._queue: asyncio.Queue[News | _Change] = asyncio.Queue()
-        self._answers: dict[str, asyncio.Task[None]] = {}
-        self._screen: Screen
+        self._standing = Standing()
+        self._newest = 0
+        self._shown = memory.last
+        self._jobs: dict[int, asyncio.Future[Answer]] = {}
+        self._answering: dict[str, asyncio.Task[None]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        screen.clicked = self._clicked
+        screen.settled = self._settled
 
-    async def run(self, screen: Screen) -> None:
-        """Work, until cancelled. ``screen`` must be told of :meth:`clicked` and :meth:`settled`."""
-        self._screen = screen
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(screen.run())
-            tasks.create_task(self._hear_news())
-            tasks.create_task(self._hear_presence())
-            tasks.create_task(self._work())
-
-    def settled(self) -> None:
-        """All that was heard is on the screen, or needs not be."""
-        if self._heard is not None and self._queue.empty():
-            self._memory.keep(self._heard)
-
-    def clicked(self, notice: Notice, action: Action) -> None:
-        """Answer a click, beside everything else. A second click while the first is answered changes nothing."""
-        name = f"{action.name} {notice.disk}"
-        if name not in self._answers:
-            self._answers[name] = asyncio.create_task(self._answer(notice.disk, action))
-            self._answers[name].add_done_callback(lambda _: self._answers.pop(name))
-
-    async def _answer(self, disk: str, action: Action) -> None:
+    async def listen(self, daemon: Daemon) -> None:
+        """Tell what this daemon says. Raises NoBus when the bus has ended; to be called again with a new connection."""
+        self._daemon = daemon
+        behind = True
         try:
-            match action:
-                case Action.PROGRESS:
-                    await self._show_progress(disk)
-                case Action.DETAILS:
-                    await self._show_details(disk)
-                case Action.EJECT:
-                    await self._eject(disk)
-        except DaemonSilent as silence:
-            self._screen.show(unanswered(disk, str(silence)))
+            async for change in await daemon.subscribe():
+                match change:
+                    case Presence(running):
+                        behind = running
+                        self._is_gone(not running)
+                    case Standing():
+                        self._standing = change
+                        if behind:
+                            behind = not await self._catch_up()
+                    case News() if change.number > self._newest:
+                        self._newest = self._shown = change.number
+                        self._tell(self._narrator.hear(change))
+                        self._screen.settle()
+                    case Answer(job) if job in self._jobs:
+                        self._jobs.pop(job).set_result(change)
+        finally:
+            self._is_gone(True)
 
-    async def _hear_news(self) -> None:
-        async for news in self._daemon.news():
-            self._queue.put_nowait(news)
-
-    async def _hear_presence(self) -> None:
-        loop = asyncio.get_running_loop()
-        alarm: asyncio.TimerHandle | None = None
-        async for there in self._daemon.presence():
-            if alarm:
-                alarm.cancel()
-            if there:
-                self._queue.put_nowait(_Change.CAME)
-            else:
-                alarm = loop.call_later(RETURN_WITHIN, self._queue.put_nowait, _Change.LOST)
-
-    async def _work(self) -> None:
-        while True:
-            match await self._queue.get():
-                case _Change.CAME:
-                    await self._catch_up()
-                case _Change.LOST:
-                    self._show(self._narrator.orphaned())
-                case News() as news if self._heard is None or news.number > self._heard:
-                    self._heard = news.number
-                    self._show(self._narrator.hear(news))
-            self._screen.settle()
-
-    async def _catch_up(self) -> None:
+    async def _catch_up(self) -> bool:
         try:
-            kept = await self._daemon.news_since(0)
-            standing = await self._daemon.standing()
-        except DaemonSilent:
-            return  # It went again, or is told of when it comes back.
-        newest = max((news.number for news in kept), default=0)
-        first = self._heard is None
-        # Another catalogue counts from the beginning.
-        last = self._heard if self._heard is not None and self._heard <= newest else 0
+            kept = await self._daemon.events(0)
+        except DaemonAbsent:
+            return False
+        self._is_gone(False)
+        self._newest = max((news.number for news in kept), default=0)
+        # The numbers are times: where the clock was set back since, nothing that is kept was shown.
+        last = self._shown if self._shown is not None and self._shown <= self._newest else 0
         self._narrator = Narrator()
         telling: Telling = []
         for news in kept:
             told = self._narrator.hear(news)
             if news.number > last:
-                telling += [self._with_time(one, news) if isinstance(one, Notice) else one for one in told]
-        at_work = [standing.disk] if standing.disk else []
-        self._show(still_matters(telling, at_work, first))
-        self._heard = newest
+                telling += [self._with_time(one, news.time) for one in told]
+        at_work = [self._standing.disk] if self._standing.disk else []
+        self._tell(still_matters(telling, at_work, first=self._shown is None))
+        if kept or self._shown is None:
+            self._shown = self._newest
+        self._screen.settle()
+        return True
 
-    def _with_time(self, notice: Notice, news: News) -> Notice:
-        if self._clock() - news.time < OLD:
-            return notice
-        return dated(notice, time.strftime("%A, %d %B, %H:%M", time.localtime(news.time)))
+    def _with_time(self, told: Notice | Withdrawn, then: int) -> Notice | Withdrawn:
+        if isinstance(told, Withdrawn) or self._clock() - then < OLD:
+            return told
+        return dated(told, time.strftime("%A, %d %B, %H:%M", time.localtime(then)))
 
-    def _show(self, telling: Sequence[Notice | Withdrawn]) -> None:
+    def _tell(self, telling: Iterable[Notice | Withdrawn]) -> None:
         for told in telling:
             if isinstance(told, Notice):
                 self._screen.show(told)
             else:
                 self._screen.withdraw(told.key)
 
+    def _settled(self) -> None:
+        if self._shown is not None:
+            self._memory.keep(self._shown)
+
+    def _is_gone(self, gone: bool) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if gone:
+            for job in self._jobs.values():
+                job.set_exception(DaemonAbsent("distbackupd ended meanwhile; 'systemctl status distbackupd' tells more"))
+            self._jobs.clear()
+            self._alarm = asyncio.get_running_loop().call_later(RETURN_WITHIN, self._tell_of_orphans)
+
+    def _tell_of_orphans(self) -> None:
+        self._tell(self._narrator.orphaned())
+
+    # --- clicks ---
+
+    def _clicked(self, notice: Notice, action: Action) -> None:
+        """Beside everything else; a second click while the first is being answered changes nothing."""
+        name = f"{action.name} {notice.disk}"
+        if name not in self._answering:
+            self._answering[name] = asyncio.create_task(self._answer(notice.disk, action))
+            self._answering[name].add_done_callback(lambda _: self._answering.pop(name))
+
+    async def _answer(self, disk: str, action: Action) -> None:
+        match action:
+            case Action.PROGRESS:
+                await self._show_progress(disk)
+            case Action.DETAILS:
+                self._screen.show(self._narrator.details(disk, self._standing.sentence))
+            case Action.EJECT:
+                await self._eject(disk)
+
     async def _show_progress(self, disk: str) -> None:
         deadline = time.monotonic() + PROGRESS_FOR
         while disk in self._narrator.running:
-            standing = await self._daemon.standing()
-            if disk not in self._narrator.running:
-                return
-            notice = self._narrator.progress(disk, standing.sentence, _percent(standing))
+            notice = self._narrator.progress(disk, self._standing.sentence, _percent(self._standing))
             if time.monotonic() >= deadline:
                 self._screen.show(dated(notice, time.strftime("as of %H:%M", time.localtime(self._clock()))))
                 return
@@ -188,16 +185,15 @@ class Teller:
             if not self._screen.is_shown(notice.key):
                 return
 
-    async def _show_details(self, disk: str) -> None:
-        standing = await self._daemon.standing()
-        self._screen.show(self._narrator.details(disk, standing.sentence))
-
     async def _eject(self, disk: str) -> None:
-        sentence = await self._daemon.eject(disk)
-        if sentence:
-            self._screen.show(not_ejected(disk, sentence))
+        try:
+            job = await self._daemon.eject(disk)
+            self._jobs[job] = asyncio.get_running_loop().create_future()
+            answer = await self._jobs[job]
+        except DistbackupError as error:
+            self._screen.show(not_ejected(disk, str(error)))
         else:
-            self._screen.withdraw(f"eject:{disk}")
+            self._tell([not_ejected(disk, answer.sentence) if answer.exit_code else Withdrawn(f"eject:{disk}")])
 
 
 def _percent(standing: Standing) -> int | None:
