@@ -11,9 +11,9 @@ declare -A packages=(
     [build]="gcc libc6-dev libsystemd-dev pkg-config python3-dev python3-venv"
     # File systems and block devices, broken ones too; a udevd of one's own; a booted systemd; what a restore is compared
     # with; our own package, and what it depends on; linters.
-    [test]="acl attr btrfs-progs build-essential dbus debhelper e2fsprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin lintian
-            mmdebstrap mount nbdkit ntfs-3g procps rsync scdoc shellcheck strace systemd systemd-container tzdata udev
-            util-linux xfsprogs"
+    [test]="acl attr btrfs-progs build-essential cryptsetup-bin dbus debhelper dosfstools e2fsprogs exfat-fuse
+            exfatprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g procps
+            rsync scdoc shellcheck strace systemd systemd-container tzdata udev util-linux xfsprogs"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"
     [deb]="build-essential debhelper libsystemd-dev pkg-config python3-dev python3-venv scdoc"

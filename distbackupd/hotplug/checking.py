@@ -55,13 +55,13 @@ def check(commands: Commands, volume: Volume, name: str) -> str:
         return f"its file system was not left clean, {checker[0]} mended it"
     if done.status and sysfs.is_gone(sysfs.number_of(volume.device)):
         raise DiskGone(f"{printable(name)} was pulled out while it was checked; plug it in again")
-    if done.status & _NOT_MENDED:
+    if done.status & _NOT_MENDED and b"unsupported feature" not in done.complaints + done.output:
         raise DiskTrouble(
             f"{printable(name)} ({volume.device}) has a damaged file system that {checker[0]} does not mend without asking; "
             f"it was not mounted: run {checker[0]} {volume.device} and answer it, then plug it in again"
         )
     if done.status:
-        # Features that an old checker does not know, the driver may know well.
+        # What an old checker does not know, the driver may know well.
         said = printable(condense(done.complaints or done.output))
         _log.info("%s is mounted unchecked: %s", printable(name), said)
     return ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 
+from distbackupd.hotplug import sysfs
 from distbackupd.hotplug.commands import CommandFailed, Commands
 from distbackupd.model.text import printable
 
@@ -16,7 +16,7 @@ def power_off(drive: str, commands: Commands) -> bool:
 
     What is no hardware (a loop device) has no switch, and nothing is said of it.
     """
-    if not os.path.exists(f"/sys/class/block/{os.path.basename(drive)}/device"):
+    if not sysfs.is_hardware(drive):
         return False
     try:
         commands.run(["udisksctl", "power-off", "--no-user-interaction", "--block-device", drive])

@@ -41,6 +41,11 @@ def is_write_protected(device: str) -> bool:
     return _read(_entry(device) / "ro") == "1"
 
 
+def is_hardware(drive: str) -> bool:
+    """Whether there is a device behind it that could be unplugged; a loop device is none."""
+    return (_entry(drive) / "device").exists()
+
+
 def devices_with_room() -> list[str]:
     """The nodes of all block devices that hold anything; empty loop devices and card readers are none."""
     numbers = [_read_number(entry) for entry in sorted((SYSFS / "class/block").iterdir())]

@@ -21,6 +21,14 @@ _MAKE = {
 """Smallest size in MiB, command, UUID option and label option of each kind."""
 
 
+_MAKE_FOREIGN = {
+    "exfat": (16, ["mkfs.exfat"]),
+    "ntfs": (16, ["mkfs.ntfs", "-F", "-Q", "-q"]),
+    "vfat": (40, ["mkfs.vfat"]),
+}
+"""Smallest size in MiB and command of what USB disks come with. Their UUIDs are not for us to choose."""
+
+
 def run(*command: str | os.PathLike[str]) -> str:
     """Run a command that must succeed; what it printed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -97,6 +105,22 @@ def loop_disk(folder: Path, filesystem_type: str = "ext4", label: str = "", mega
             yield disk
     finally:
         disk.image.unlink(missing_ok=True)
+
+
+def make_foreign_image(path: Path, filesystem_type: str, megabytes: int = 0) -> LoopDisk:
+    """A fresh ``exfat``, ``ntfs`` or ``vfat`` in the file ``path``, not plugged in. vfat is FAT32 from 512 MiB on."""
+    smallest, command = _MAKE_FOREIGN[filesystem_type]
+    with path.open("wb") as image:
+        image.truncate((megabytes or smallest) << 20)
+    run(*command, path)
+    return LoopDisk(path, filesystem_type, run("blkid", "-p", "-o", "value", "-s", "UUID", path))
+
+
+@contextmanager
+def foreign_disk(folder: Path, filesystem_type: str, megabytes: int = 0) -> Iterator[Volume]:
+    """Such a disk, plugged in while this lasts."""
+    with plugged(make_foreign_image(folder / f"{uuid.uuid4()}.img", filesystem_type, megabytes)) as volume:
+        yield volume
 
 
 @contextmanager

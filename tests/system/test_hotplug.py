@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distbackupd.hotplug.commands import Commands
-from distbackupd.hotplug.devices import volumes_with_uuid
+from distbackupd.hotplug.devices import plugged_volumes, udev_context, volumes_with_uuid
 from distbackupd.hotplug.enrolled import ENROLLED_MARKERS, EnrolledDisks
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
@@ -21,7 +21,8 @@ from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DiskGone, DiskTrouble
 from distbackupd.model.inbox import DiskAppeared, DiskVanished, InboxEvent
 from tests.bed.fault_disk import fault_disk
-from tests.bed.loop_disks import loop_disk, make_image, mounted_at, plugged, run
+from tests.bed.loop_disks import foreign_disk, loop_disk, make_image, mounted_at, plugged, run
+from tests.bed.stand_in_luks import make_luks_image, stand_in_luks
 from tests.bed.waiting import wait_until
 
 
@@ -32,10 +33,10 @@ class Inbox:
         self._events: queue.Queue[InboxEvent] = queue.Queue()
         self.post = self._events.put
 
-    def expect(self, *expected: InboxEvent) -> None:
-        """These events come next, in any order, and none other about their devices in between."""
+    def expect(self, *expected: InboxEvent, quiet: str = "") -> None:
+        """These events come next, in any order, and none other about their devices, or the quiet one, in between."""
         waiting = list(expected)
-        devices = {event.volume.device if isinstance(event, DiskAppeared) else event.device for event in waiting}
+        devices = {quiet} | {_device(event) for event in waiting}
         while waiting:
             event = self._events.get(timeout=10)
             if event in waiting:
@@ -179,7 +180,33 @@ def test_btrfs_on_two_devices_is_one_volume(tmp_path: Path) -> None:
                 assert not mount.ours
 
 
-@pytest.mark.needs("ext4")
+@pytest.mark.needs("loop", "cryptsetup")
+@pytest.mark.inside_private_udevd
+def test_monitor_tells_a_container_unless_somebody_unlocked_it(tmp_path: Path) -> None:
+    disk = make_luks_image(tmp_path / "luks.img", b"secret")
+    with stand_in_luks(tmp_path) as commands, plugged(disk) as container:
+        settle()
+        assert container.encrypted
+        assert volumes_with_uuid(container.filesystem_uuid, Commands()) == [container]
+        with monitoring() as inbox:
+            inbox.expect(DiskAppeared(container))
+        commands.unlock_by_somebody(container.device, "luks-desktop")
+        settle()
+        assert container not in plugged_volumes(udev_context())
+        with monitoring() as inbox, loop_disk(tmp_path) as other:
+            inbox.expect(DiskAppeared(other.volume))
+            # Locked again, to be taken away: had that been told as a plug, it would come here.
+            commands.lock_all()
+            run("udevadm", "trigger", "--settle", "--action=change", container.device)
+            gone = other.device
+            other.unplug()
+            inbox.expect(DiskVanished(gone), quiet=container.device)
+            disk.unplug()
+            inbox.expect(DiskVanished(container.device))
+            inbox.expect(DiskAppeared(disk.plug()))
+
+
+@pytest.mark.needs("ext4", "cryptsetup")
 @pytest.mark.inside_private_udevd("udev/75-distbackupd.rules")
 def test_rule_starts_the_daemon_for_enrolled_disks_only(tmp_path: Path) -> None:
     markers = Path(os.fsdecode(ENROLLED_MARKERS))
@@ -187,13 +214,15 @@ def test_rule_starts_the_daemon_for_enrolled_disks_only(tmp_path: Path) -> None:
     # The mount namespace is our own: the machine's /var stays as it is.
     run("mount", "--bind", tmp_path / "var", markers.parent)
     enrolled, foreign = (make_image(tmp_path / f"{name}.img") for name in ("enrolled", "foreign"))
-    EnrolledDisks().publish({enrolled.filesystem_uuid})
-    with plugged(enrolled), plugged(foreign):
+    encrypted = make_luks_image(tmp_path / "encrypted.img", b"secret")
+    EnrolledDisks().publish({enrolled.filesystem_uuid, encrypted.filesystem_uuid})
+    with plugged(enrolled), plugged(foreign), plugged(encrypted):
         settle()
-        told = run("udevadm", "info", "--query=property", enrolled.device).splitlines()
-        assert "SYSTEMD_WANTS=distbackupd.service" in told
-        assert "UDISKS_AUTO=0" in told
-        assert any(line.startswith("TAGS=") and ":systemd:" in line for line in told)
+        for device in (enrolled.device, encrypted.device):
+            told = run("udevadm", "info", "--query=property", device).splitlines()
+            assert "SYSTEMD_WANTS=distbackupd.service" in told
+            assert "UDISKS_AUTO=0" in told
+            assert any(line.startswith("TAGS=") and ":systemd:" in line for line in told)
         assert "SYSTEMD_WANTS" not in run("udevadm", "info", "--query=property", foreign.device)
         EnrolledDisks().publish(set())
         run("udevadm", "trigger", "--settle", "--action=change", enrolled.device)
@@ -330,21 +359,13 @@ def test_disk_that_dies_is_unmounted_and_told(tmp_path: Path) -> None:
 
 @pytest.mark.needs("loop", "mkfs.ntfs", "mount.ntfs")
 def test_ntfs_mounts_with_the_driver_that_is_there(tmp_path: Path) -> None:
-    image = tmp_path / "ntfs.img"
-    image.touch()
-    os.truncate(image, 16 << 20)
-    run("mkfs.ntfs", "-F", "-Q", "-q", image)
-    device = run("losetup", "--find", "--show", image)
-    try:
-        volume = Volume(device, run("blkid", "-p", "-o", "value", "-s", "UUID", device), "ntfs")
+    with foreign_disk(tmp_path, "ntfs") as volume:
         mounter = SystemMounter(os.fsencode(tmp_path / "mnt"))
         with mounter.mounted(volume, "usb") as mount:
             assert mount.filesystem_type == "ntfs"
             assert mounter.mount_of(mount.root) == mount
             with mounter.mounted(volume, "again") as again:
                 assert (again.root, again.ours) == (mount.root, False)
-    finally:
-        run("losetup", "--detach", device)
 
 
 @pytest.mark.needs("ext4")
