@@ -12,7 +12,7 @@ from typing import Any
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.encoding import decode_xattrs, encode_xattrs
 from distbackupd.catalogue.holders import HolderSets
-from distbackupd.engine.ports import FolderChanges
+from distbackupd.engine.ports import FolderChanges, Upheaval
 from distbackupd.model.files import (
     Attributes,
     Entry,
@@ -30,6 +30,12 @@ _CACHED_ATTRIBUTES = 100_000
 _KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
 _TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
 _STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
+
+_LOST = (
+    "file AS past JOIN object ON object.id = past.object AND object.orphaned_at <> 0 "
+    "AND past.gone > :moment AND past.seen <= :moment"
+)
+"""Versions that lived at a moment and whose content no file has any more; of each path one at the most."""
 
 
 class FileTable:
@@ -218,6 +224,26 @@ class FileTable:
         """Current entries, and bytes of current regular files."""
         row = self._database.execute("SELECT count(*), coalesce(sum(size), 0) FROM file WHERE gone = 0").fetchone()
         return int(row[0]), int(row[1])
+
+    def upheaval_since(self, moment: int) -> Upheaval:
+        """What was lost of what lived then, as far as whole scans have seen it."""
+        now = "EXISTS (SELECT 1 FROM file AS now WHERE now.folder = past.folder AND now.name = past.name AND now.gone = 0)"
+        row = self._database.execute(f"SELECT count(*), coalesce(sum({now}), 0) FROM {_LOST}", {"moment": moment}).fetchone()
+        lost, rewritten = int(row[0]), int(row[1])
+        living = self._database.execute(
+            "SELECT count(*) FROM file WHERE gone = 0 AND object IS NOT NULL AND seen <= ?", (moment,)
+        ).fetchone()
+        return Upheaval(int(living[0]) + lost, lost - rewritten, rewritten)
+
+    def rewritten_since(self, moment: int, limit: int) -> list[SourceFile]:
+        """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""
+        rows = self._database.execute(
+            "SELECT past.object, path, now.name, now.size, now.mtime_ns, now.inode "
+            f"FROM {_LOST} JOIN file AS now ON now.folder = past.folder AND now.name = past.name AND now.gone = 0 "
+            "JOIN folder ON folder.id = now.folder WHERE now.object IS NOT NULL LIMIT :limit",
+            {"moment": moment, "limit": limit},
+        )
+        return [SourceFile(row[0], _join(row[1], row[2]), *row[3:]) for row in rows]
 
     def has_entries_below(self, path: bytes) -> bool:
         """Whether any current entry but the folder itself is known in or below the virtual folder."""

@@ -15,6 +15,7 @@ from distbackupd.engine.ports.catalogue import (
     SessionSummary,
     SessionTable,
     SourceTable,
+    Upheaval,
 )
 from distbackupd.engine.ports.mounting import Mounter
 from distbackupd.engine.ports.sources import FolderState, SourceTree
@@ -46,4 +47,5 @@ __all__ = [
     "StagedCopy",
     "Stop",
     "TargetTrouble",
+    "Upheaval",
 ]

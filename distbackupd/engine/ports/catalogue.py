@@ -46,6 +46,16 @@ class FolderChanges(NamedTuple):
     waiting: list[tuple[Entry, int | None]]
 
 
+class Upheaval(NamedTuple):
+    """What became of the regular files that lived at a moment: of ``lived``, ``vanished`` are gone and ``rewritten`` have
+    another content. Only such files count whose former content no file has any more: a renamed folder is no loss.
+    """
+
+    lived: int
+    vanished: int
+    rewritten: int
+
+
 class FileTable(Protocol):
     """Versions of files."""
 
@@ -99,6 +109,12 @@ class FileTable(Protocol):
 
     def count(self) -> tuple[int, int]:
         """Current entries, and bytes of current regular files."""
+
+    def upheaval_since(self, moment: int) -> Upheaval:
+        """What was lost of what lived then, as far as whole scans have seen it."""
+
+    def rewritten_since(self, moment: int, limit: int) -> list[SourceFile]:
+        """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""
 
     def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
         """Living files whose content is one of the objects, ordered by path."""
