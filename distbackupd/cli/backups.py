@@ -1,7 +1,8 @@
-"""``dsb backup`` and ``dsb verify``"""
+"""``dsb backup``, ``dsb eject`` and ``dsb verify``"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -12,14 +13,15 @@ from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise
+from distbackupd.engine.release import eject
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import plan_session, run_session, save_catalogue, usable_capacity
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.model.errors import DiskReadOnly, UsageError
 from distbackupd.model.events import MayUnplug
-from distbackupd.model.plans import Copy, Plan, Policy, Step
+from distbackupd.model.plans import BackupWish, Copy, Plan, Policy, Step
 from distbackupd.model.text import parse_size, printable, say_count, say_size
-from distbackupd.wiring import session_options
+from distbackupd.wiring import session_options, wish_policy
 
 _LINES_AT_ONCE = 500
 
@@ -27,14 +29,7 @@ _LINES_AT_ONCE = 500
 def backup(session: CommandSession) -> int:
     """``dsb backup NAME|UUID|PATH``"""
     arguments = session.arguments
-    if arguments.maxcopies is not None and arguments.maxcopies < 1:
-        raise UsageError(f"--maxcopies {arguments.maxcopies} is no number of copies; 1 or more is meant")
-    policy = Policy(
-        grace=session.settings.keep_deleted_seconds,
-        copy_limit=None if arguments.limit is None else parse_size(arguments.limit),
-        copies_limit=arguments.maxcopies,
-        evict=not arguments.noflush,
-    )
+    policy = wish_policy(session.settings, backup_wish(arguments))
     session.find_disk(arguments.disk)
     skipped = 0
     if arguments.update:
@@ -57,6 +52,19 @@ def backup(session: CommandSession) -> int:
         print_overview(before if unchanged else overview(session.bench), title="Post-backup state:")
         say(f"destination {disk.name} updated.")
     return 3 if done.skipped or skipped else 0
+
+
+def backup_wish(arguments: argparse.Namespace) -> BackupWish:
+    """What the options of ``dsb backup`` say. Raises UsageError."""
+    if arguments.maxcopies is not None and arguments.maxcopies < 1:
+        raise UsageError(f"--maxcopies {arguments.maxcopies} is no number of copies; 1 or more is meant")
+    return BackupWish(
+        copy_limit=None if arguments.limit is None else parse_size(arguments.limit),
+        copies_limit=arguments.maxcopies,
+        evict=not arguments.noflush,
+        update=arguments.update,
+        ignore_lock=arguments.ignore_lock,
+    )
 
 
 def _simulate(session: CommandSession, policy: Policy) -> int:
@@ -118,6 +126,16 @@ def _described(session: CommandSession, steps: Sequence[Step], names: dict[int, 
             disks=sorted(names[holder] for holder in holders[step.object_id]),
             reason=step.reason.value,
         )
+
+
+def eject_disk(session: CommandSession) -> int:
+    """``dsb eject DISK``"""
+    disk = session.find_disk(session.arguments.disk)
+    if session.simulate:
+        say(f"Would eject {disk.name}")
+        return 0
+    eject(session.bench, disk, session.settings.power_off)
+    return 0
 
 
 def verify(session: CommandSession) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from distbackupd.cli import backups, disks, reports, restores, sources
+from distbackupd.cli import backups, disks, reports, restores, sources, status
 from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
 from distbackupd.cli.session import CommandSession, command_session
@@ -15,10 +16,15 @@ from distbackupd.model.errors import DistbackupError
 
 
 class Command(NamedTuple):
-    """A command's function, and whether it changes the catalogue or works with it for a while."""
+    """A command's function, and whether it changes the catalogue or works with it for a while.
 
-    run: Callable[[CommandSession], int]
-    writes: bool
+    ``asks``: where the daemon serves the catalogue, the daemon does it instead (:mod:`distbackupd.cli.asking`). Without
+    ``run`` nobody else can.
+    """
+
+    run: Callable[[CommandSession], int] | None
+    writes: bool = False
+    asks: bool = False
 
 
 COMMANDS = {
@@ -38,12 +44,16 @@ COMMANDS = {
     "disk del": Command(disks.delete_disk, writes=True),
     "disk refresh": Command(disks.refresh_disk, writes=True),
     "update": Command(sources.update, writes=True),
-    "backup": Command(backups.backup, writes=True),
+    "backup": Command(backups.backup, writes=True, asks=True),
     "restore": Command(restores.restore_files, writes=False),
     "verify": Command(backups.verify, writes=True),
     "info": Command(reports.info, writes=False),
     "ls": Command(reports.list_files, writes=False),
-    "status": Command(reports.status, writes=False),
+    "status": Command(status.status, writes=False, asks=True),
+    "cancel": Command(None, asks=True),
+    "eject": Command(backups.eject_disk, writes=True, asks=True),
+    "pause": Command(None, asks=True),
+    "resume": Command(None, asks=True),
 }
 
 
@@ -61,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS[parsed.command_name]
     show_what_cannot_be_shown()
     try:
-        with command_session(parsed, command.writes) as session:
-            status = command.run(session)
+        exit_code = _do(command, parsed)
         sys.stdout.flush()
     except DistbackupError as error:
         if not error.told:
@@ -75,7 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us has seen enough; the interpreter must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return status
+    return exit_code
+
+
+def _do(command: Command, parsed: argparse.Namespace) -> int:
+    """The command's exit status."""
+    if command.asks:
+        # asyncio and sdbus take a tenth of a second to import: only for commands that talk to the daemon.
+        from distbackupd.cli.asking import ask  # noqa: PLC0415
+
+        exit_code = ask(parsed, alone=command.run is not None)
+        if exit_code is not None:
+            return exit_code
+    assert command.run is not None
+    with command_session(parsed, command.writes) as session:
+        return command.run(session)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_disk_commands(add)
     _add_backup_commands(add)
     _add_report_commands(add)
+    _add_daemon_commands(add)
     return parser
 
 
@@ -174,7 +175,15 @@ def _add_report_commands(add: Add) -> None:
     pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
     disk = files.add_argument("-d", "--disk", metavar="NAME", help="only files on this disk")
     disk.completer = complete_disk  # type: ignore[attr-defined]
-    add("status", "Say what is going on, what is protected, and how the last sessions went")
+    status = add("status", "Say what is going on, what is protected, and how the last sessions went")
+    status.add_argument("-w", "--watch", action="store_true", help="go on saying what is going on, until Ctrl+C")
+
+
+def _add_daemon_commands(add: Add) -> None:
+    add("cancel", "Stop what the daemon is doing as soon as nothing is left half-done")
+    _add_disk(add("eject", "Unmount a backup disk, lock it and switch it off, so that it may be unplugged"))
+    add("pause", "Let the daemon rest: what it does stands still, and nothing new is begun")
+    add("resume", "Let the daemon go on after a pause")
 
 
 def _add_disk(parser: argparse.ArgumentParser, many: str | None = None) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from distbackupd.model.events import Event, ScanStarted
+from distbackupd.model.events import Event
 from distbackupd.notify.progress import Progress, status_line
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PLAIN_PAUSE = 10.0
 """Seconds between two lines of progress in a pipe."""
-_QUIET_EVENTS = (ScanStarted,)
+_QUIET_ON_TERMINALS = {"ScanStarted"}
 
 
 class PlainReporter:
@@ -27,10 +27,14 @@ class PlainReporter:
         self._began = self._shown = 0.0
 
     def tell(self, event: Event) -> None:
-        """Warnings and errors go to standard error, the rest to standard output."""
-        stream = sys.stderr if event.severity <= 4 or self._quiet else sys.stdout
-        if not self._quiet or event.severity <= 4:
-            stream.write(event.sentence + "\n")
+        """See :class:`distbackupd.engine.ports.Reporter`."""
+        self.show(type(event).__name__, event.severity, event.sentence)
+
+    def show(self, kind: str, severity: int, sentence: str) -> None:  # noqa: ARG002 - a pipe gets every kind
+        """Warnings and errors go to standard error, the rest to standard output. ``kind``: the event's class."""
+        stream = sys.stderr if severity <= 4 or self._quiet else sys.stdout
+        if not self._quiet or severity <= 4:
+            stream.write(sentence + "\n")
             stream.flush()
 
     def begin(self, activity: str, items: int = 0, total_bytes: int = 0) -> None:
@@ -64,15 +68,15 @@ class TerminalReporter(PlainReporter):
         self._task: TaskID | None = None
         self._by_bytes = False
 
-    def tell(self, event: Event) -> None:
+    def show(self, kind: str, severity: int, sentence: str) -> None:
         """Above the bar, if there is one."""
-        if isinstance(event, _QUIET_EVENTS):
+        if kind in _QUIET_ON_TERMINALS:
             return
         if self._bars is None:
-            super().tell(event)
+            super().show(kind, severity, sentence)
         else:
-            style = "red" if event.severity <= 3 else "yellow" if event.severity == 4 else ""
-            self._bars.console.print(event.sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+            style = "red" if severity <= 3 else "yellow" if severity == 4 else ""
+            self._bars.console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, activity: str, items: int = 0, total_bytes: int = 0) -> None:
         """See :class:`distbackupd.engine.ports.Reporter`."""

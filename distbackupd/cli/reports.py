@@ -1,18 +1,15 @@
-"""``dsb info``, ``dsb ls`` and ``dsb status``"""
+"""``dsb info`` and ``dsb ls``"""
 
 from __future__ import annotations
 
 import os
-import time
 
 from distbackupd.cli.output import say, say_json, say_json_list, say_table
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import Overview, overview
-from distbackupd.engine.scan import LAST_SCAN
 from distbackupd.model.files import EntryKind
-from distbackupd.model.text import printable, say_ago, say_count, say_size
+from distbackupd.model.text import printable, say_count, say_size
 from distbackupd.planning.selection import matcher, prefix
-from distbackupd.wiring import current_activity
 
 
 def info(session: CommandSession) -> int:
@@ -103,43 +100,3 @@ def list_files(session: CommandSession) -> int:
         disks = ",".join(sorted(names[holder] for holder in entry.holders))
         say(f"{say_size(entry.size):>9} ({disks}) {printable(entry.path)}")
     return 0
-
-
-def status(session: CommandSession) -> int:
-    """``dsb status``"""
-    state = overview(session.bench)
-    activity = current_activity(session.folder)
-    last_scan = session.bench.catalogue.sessions.recall(LAST_SCAN)
-    recent = session.bench.catalogue.sessions.recent(5)
-    now = int(time.time())
-    if session.json:
-        say_json(
-            {
-                "activity": activity,
-                "last_scan": int(last_scan) if last_scan else None,
-                "entries": state.entries,
-                "copies": {str(copies): size for copies, (_, size, _) in state.by_copies.items()},
-                "sessions": [summary._asdict() for summary in recent],
-            }
-        )
-        return 0
-    say(f"Now: {activity}" if activity else "Now: nothing is at work on this catalogue")
-    say(f"Last scan: {say_ago(now - int(last_scan))}" if last_scan else "Last scan: never; 'dsb update' makes one")
-    for copies, (objects, size, _) in state.by_copies.items():
-        count = "No copy" if not copies else say_count(copies, "copy", "copies").capitalize()
-        say(f"{count}: {say_size(size)} in {say_count(objects, 'object')}")
-    if not state.disks:
-        say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
-    for item in state.disks:
-        at = item.disk.last_session_at
-        seen = say_ago(now - at) if at else "never backed up to"
-        say(f"{item.disk.name}: {say_size(item.used)} of {say_size(item.disk.capacity)} used, {seen}")
-    if recent:
-        say("Last sessions:")
-        for summary in recent:
-            say(f"  {_moment(summary.started)} {summary.sentence or summary.disk_name + ': ' + summary.outcome}")
-    return 0
-
-
-def _moment(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -110,16 +110,24 @@ class DaemonClient:
         self._bus: SdBus | None = None
 
     async def __aenter__(self) -> DaemonClient:
-        with _in_words():
-            self._bus = sd_bus_open_system()
-            self._bus.method_call_timeout_usec = round(_PASSWORD_SECONDS * 1_000_000)
-            await ping(self._bus)
-        self._manager = Manager1.new_proxy(BUS_NAME, OBJECT_PATH, self._bus)
+        await self.connect()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    async def connect(self) -> None:
+        """What entering the context does."""
+        with _in_words():
+            self._bus = sd_bus_open_system()
+            self._bus.method_call_timeout_usec = round(_PASSWORD_SECONDS * 1_000_000)
+            await ping(self._bus)
+        self._manager = Manager1.new_proxy(BUS_NAME, OBJECT_PATH, self._bus)
+
+    def close(self) -> None:
+        """What leaving the context does. Twice is no error."""
         if self._bus is not None:
             self._bus.close()
             self._bus = None

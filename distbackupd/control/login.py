@@ -20,7 +20,7 @@ _SERVICE = "org.freedesktop.login1"
 _PATH = "/org/freedesktop/login1"
 _INTERFACE = "org.freedesktop.login1.Manager"
 
-_ASK_SECONDS = 2.0
+ASK_SECONDS = 2.0
 """The longest that the engine waits for logind: a lock is a courtesy, the backup is not."""
 
 
@@ -71,11 +71,11 @@ class LoginManager:
 
         async def inhibit() -> int:
             words = (what, "distbackupd", reason, mode)
-            lock: int = await call(bus, _SERVICE, _PATH, _INTERFACE, "Inhibit", "ssss", *words, seconds=_ASK_SECONDS)
+            lock: int = await call(bus, _SERVICE, _PATH, _INTERFACE, "Inhibit", "ssss", *words, seconds=ASK_SECONDS)
             return lock
 
         try:
-            return self._thread.ask(inhibit, _ASK_SECONDS)
+            return self._thread.ask(inhibit, ASK_SECONDS)
         except (SdBusBaseError, TimeoutError) as error:
             log.debug("logind does not keep the machine from %s: %s", what, why(error))
             return None
@@ -87,7 +87,7 @@ class LoginManager:
                 heard(bool(message.get_contents()))
 
             slot = bus.match_signal_async(_SERVICE, _PATH, _INTERFACE, signal, unpack)
-            return await asyncio.wait_for(slot, _ASK_SECONDS)
+            return await asyncio.wait_for(slot, ASK_SECONDS)
 
         kept = [
             await subscribe("PrepareForShutdown", lambda begins: self._going_down() if begins else None),

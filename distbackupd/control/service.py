@@ -38,12 +38,12 @@ class ControlService:
     """Shows the desk on the system bus and takes to it what others ask for.
 
     Where there is no bus, or it does not let us own our name, one warning tells so; the daemon goes on without, and it is
-    tried again every half minute. So it is when the bus was restarted.
+    tried again every ``pause`` seconds. So it is when the bus was restarted.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, pause: float = 30.0) -> None:
         self._desk = desk
-        self._thread = BusThread("d-bus", self._serve, "nobody can watch this daemon or ask it for anything over D-Bus")
+        self._thread = BusThread("d-bus", self._serve, "nobody can watch this daemon or ask it over D-Bus", pause)
 
     def start(self) -> None:
         """Returns when others can ask, or when it is known that they cannot; after five seconds at the latest."""
