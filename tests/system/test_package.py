@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.bed.package import ThrowAwayRoot, debian_package, throw_away_root
 
 pytestmark = pytest.mark.needs("root", "dh", "dpkg-deb", "findmnt", "nsenter", "strace", "unshare")
 
+ROOT = Path(__file__).parents[2]
 NEXT = f"{__version__}+next"
 LIBRARY = "/usr/lib/distbackupd"
 
@@ -59,7 +61,9 @@ def test_programs_run_from_their_own_environment_alone(installed: ThrowAwayRoot)
     for module in ("argparse", "distbackupd", "peewee", "usercustomize", "sitecustomize"):
         installed.path(f"/tmp/{module}.py").write_text("raise SystemExit('taken from elsewhere')")
     hostile = {"PYTHONPATH": "/tmp", "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/tmp/peewee.py"}
-    for program in ("dsb", "distbackupd"):
+    programs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert "dsb" in programs
+    for program in programs:
         assert installed.run(f"cd /tmp; {program} --version", **hostile) == f"{program} {__version__}\n"
 
 
