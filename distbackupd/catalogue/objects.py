@@ -7,6 +7,7 @@ says more than the disks hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
 from typing import TypeVar
 
 from distbackupd.catalogue.database import Database
@@ -34,7 +35,7 @@ class ObjectTable:
             "SELECT id, size, holders, priority, maxcopies, orphaned_at FROM object WHERE holders <> ? OR orphaned_at = 0",
             (NOBODY,),
         )
-        return map(ObjectFacts._make, rows)
+        return starmap(ObjectFacts, rows)
 
     def digests(self, objects: Sequence[int]) -> dict[int, tuple[bytes, int]]:
         """Digest and size by id."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from distbackupd.model.disks import OBJECT_OVERHEAD
 
 
 class Reason(Enum):
@@ -14,16 +16,18 @@ class Reason(Enum):
     ABOVE_MAXCOPIES = "it has more copies than its maxcopies"
     ORPHAN_SECOND_COPY = "no file refers to it any more and another disk keeps a copy"
     BETTER_PROTECTED = "it stays better protected than what takes its room"
+    SPREAD_ELSEWHERE = "it keeps copies enough, on disks with which less would be lost"
     ORPHAN_LAST_COPY = "no file refers to it any more, and the room is needed for the first copy of a living one"
     FIRST_COPY = "it has no copy yet"
     MORE_COPIES = "it has the fewest copies of what fits"
+    MORE_EVEN = "too much would be lost together with the disks that hold it"
 
 
 class ObjectFacts(NamedTuple):
     """One object as the planner sees it.
 
     ``holders`` is the id of an interned set of disks. ``maxcopies`` 0: no limit. ``orphaned_at``: unix seconds since
-    when no living file refers to it; 0: it lives.
+    when no living file refers to it; 0: it lives. ``copies``: how many it wants, and no more; 0: as many as fit.
     """
 
     id: int
@@ -32,16 +36,36 @@ class ObjectFacts(NamedTuple):
     priority: int
     maxcopies: int
     orphaned_at: int
+    copies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DiskFacts:
-    """One enrolled disk as the planner sees it: ``capacity`` in bytes of footprint; ``largest_file`` 0: no limit."""
+    """One enrolled disk as the planner sees it: ``capacity`` in bytes of footprint; ``largest_file`` 0: no limit.
+
+    ``overhead``: bytes that each object takes beside its blocks. ``place``: where the disk is kept; empty: not told.
+    """
 
     id: int
     capacity: int
     block_size: int = 4096
     largest_file: int = 0
+    overhead: int = OBJECT_OVERHEAD
+    place: str = ""
+
+    def footprint(self, size: int) -> int:
+        """Bytes that an object of ``size`` takes on this disk."""
+        return self.overhead - (-size // self.block_size) * self.block_size
+
+    def largest_within(self, room: int) -> int:
+        """The size of the largest object whose footprint is at most ``room``; -1: not even an empty one fits."""
+        return (room - self.overhead) // self.block_size * self.block_size if room >= self.overhead else -1
+
+    @property
+    def largest_object(self) -> int:
+        """The size of the largest object that this disk holds when it is empty; -1: none."""
+        largest = self.largest_within(self.capacity)
+        return min(largest, self.largest_file) if self.largest_file else largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +75,26 @@ class Policy:
     ``grace``: seconds for which the last copy of an orphan is kept. ``copy_limit``: bytes to copy at the most.
     ``copies_limit``: make no copy of what has that many already. ``evict``: whether living objects may lose a copy,
     to make room or for their maxcopies (distbackup's ``--noflush`` says no). None: no limit.
+
+    ``protect_copies``: with so many copies an object that wants no number of its own counts as protected.
+    ``rebalance``: the share of a disk's size that one cycle may copy only to spread the risk better; 0: never.
+    ``brake``: nothing leaves any disk, for no reason; what needs no room made still comes.
+
+    ``prefer`` decides among equals (as many copies, the same priority, holders as exposed) when room runs out.
+    ``"bytes"``, the default, takes the largest first and fills the gaps with what is smaller: each object costs room
+    beside its content, so most content is protected, and it is protected soonest, for large files are written faster.
+    ``"files"`` takes the smallest first: that protects the greatest number of objects that the room allows, but leaves
+    the large ones, often most of the bytes, to the disks that come later.
     """
 
     grace: int = 30 * 86400
     copy_limit: int | None = None
     copies_limit: int | None = None
     evict: bool = True
+    protect_copies: int = 2
+    prefer: Literal["bytes", "files"] = "bytes"
+    rebalance: float = 0.1
+    brake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +138,14 @@ class Plan:
     """What a cycle will do: ``evictions`` that need no reason but their own, then ``copies`` in order.
 
     Guarantees (property-tested): the footprint on the disk is at most its capacity after every prefix of the steps;
-    no step takes the last copy of a living object; no victim is left with fewer copies than its successor gets.
+    no step takes the last copy of a living object; a victim keeps more copies than its successor had, or is protected
+    and its successor was not. Copies that only spread the risk (``Reason.MORE_EVEN``) come last. Each of them has at most
+    one victim, which stays protected and keeps as many copies as its successor had, so that with each step as many
+    objects have as many copies as before.
+
     ``unplaced_objects`` and ``unplaced_bytes`` count living objects that have fewer copies than they may and found no
-    room here; ``too_large`` counts those that this file system cannot hold at all.
+    room here; ``too_large`` counts those that this file system cannot hold at all. ``fit_nowhere`` counts living objects
+    without a copy that are larger than any disk of the shelf, and ``fit_nowhere_ids`` names the first of them.
     """
 
     evictions: tuple[Eviction, ...] = ()
@@ -111,11 +154,18 @@ class Plan:
     unplaced_objects: int = 0
     unplaced_bytes: int = 0
     too_large: int = 0
+    fit_nowhere: int = 0
+    fit_nowhere_ids: tuple[int, ...] = ()
 
     @property
     def copy_bytes(self) -> int:
         """Bytes of content that the plan copies."""
         return sum(copy.size for copy in self.copies)
+
+    @property
+    def rebalanced_bytes(self) -> int:
+        """Bytes of content that the plan copies only to spread the risk better; they come last."""
+        return sum(copy.size for copy in self.copies if copy.reason is Reason.MORE_EVEN)
 
     def all_evictions(self) -> list[Eviction]:
         """Every eviction of the plan, in order."""
