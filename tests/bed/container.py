@@ -84,7 +84,11 @@ class Machine:
         return subprocess.Popen([*enter, *words], env=environment, text=True, errors="surrogateescape", **pipes)
 
     def path(self, path: str) -> Path:
-        """Where this machine sees a file of the container. Absolute symbolic links do not lead there."""
+        """Where this machine sees a file of the container.
+
+        Absolute symbolic links do not lead there, nor may the path be resolved, as SQLite does: that ends at a file of
+        this machine.
+        """
         return Path(f"/proc/{self.leader}/root{path}")
 
     def write(self, path: str, content: str, mode: int = 0o644) -> None:
