@@ -15,7 +15,7 @@ from distbackupd.engine.ports import FolderChanges, Stop
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, SourceLocked
-from distbackupd.model.files import Entry, EntryKind
+from distbackupd.model.files import Entry, EntryKind, KnownEntry
 from distbackupd.model.text import printable
 from distbackupd.planning.attendance import distrust
 from distbackupd.planning.comparison import FolderComparison, compare_folder
@@ -277,8 +277,10 @@ class _Scanner:
             self._bench.reporter.tell(FileSkipped(join(visit.virtual, name), reason))
         entries = [self._with_limits(entry, context) for entry in entries]
         known = self._files.folder(visit.virtual)
+        unmounted = set() if self._options.ignore_lock else self._unmounted(visit, known, entries)
+        entries = [entry for entry in entries if entry.name not in unmounted]
         seen = [(entry, self._files.attributes_id(entry)) for entry in entries]
-        unseen = {name for name, _ in problems}
+        unseen = {name for name, _ in problems} | unmounted
         if not self._options.ignore_lock:
             unseen |= self._tree.locks_in(visit.virtual)
         comparison = compare_folder(known, seen, unseen)
@@ -287,6 +289,22 @@ class _Scanner:
         fresh = {entry.name for entry in comparison.new}
         fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
         return self._below(visit, entries, fresh), len(entries)
+
+    def _unmounted(self, visit: _Visit, known: Sequence[KnownEntry], entries: Sequence[Entry]) -> set[bytes]:
+        """Names of folders on which something was mounted that is not now; they are told and left as they were known."""
+        devices = {item.name: item.device for item in known if item.kind == EntryKind.FOLDER}
+        names = set()
+        for entry in entries:
+            device = devices.get(entry.name, entry.device)
+            if not entry.name or entry.kind != EntryKind.FOLDER or device == entry.device:
+                continue
+            virtual = join(visit.virtual, entry.name)
+            empty = self._bench.tree.inspect(join(visit.real, entry.name)).empty
+            reason = distrust(empty, self._files.has_entries_below(virtual), device, entry.device)
+            if reason:
+                self._lock(virtual, reason)
+                names.add(entry.name)
+        return names
 
     def _wanted(self, visit: _Visit) -> Callable[[bytes], int | None]:
         context, virtual = visit.context, visit.virtual

@@ -556,6 +556,25 @@ def test_scan_source_unmounted_between_the_first_look_and_the_walk_is_no_deletio
     assert scene.paths() == {"/a", "/a/b"}
 
 
+@pytest.mark.needs("root")
+def test_scan_mount_point_inside_a_source_that_is_unmounted_is_no_deletion(scene: Scene) -> None:
+    scene.write("here", "stays")
+    place = scene.real / "card"
+    with mounted_at("tmpfs", place, "-t", "tmpfs"):
+        scene.write("card/photo", "a photo")
+        scene.scan()
+        before = scene.paths()
+    finished = scene.scan()
+    assert scene.paths() == before
+    assert (finished.gone, finished.locked) == (0, 1)
+    (locked,) = scene.reporter.told(SourceLocked)
+    assert locked.path == b"/card"
+    assert "nothing is mounted there" in locked.sentence
+    assert scene.scan().gone == 0  # and not by the second look either
+    scene.scan(ignore_lock=True)
+    assert "/card/photo" not in scene.paths()
+
+
 def test_scan_source_unmounted_while_a_changing_file_is_looked_at_again_is_no_deletion(scene: Scene) -> None:
     for name in ("a", "b/c", "b/d/e"):
         scene.write(name)
