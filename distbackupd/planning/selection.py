@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from distbackupd.model.files import RestoreEntry
 from distbackupd.model.sources import canonical_virtual_path
@@ -43,6 +43,53 @@ def prefix(pattern: bytes) -> bytes:
 def _rooted(pattern: bytes) -> bytes:
     rooted = pattern if pattern[:1] in (b"/", b"*") else b"/" + pattern
     return rooted.rstrip(b"/") or b"/"
+
+
+class Selection:
+    """What several patterns mean together; without a pattern everything.
+
+    ``literally``: those of them that are names as they stand, whatever characters they have. Raises UsageError for a
+    pattern that no virtual path can match.
+    """
+
+    def __init__(self, patterns: Sequence[bytes] = (), literally: Collection[bytes] = ()) -> None:
+        plain = {pattern: pattern in literally or not _WILDCARD.search(pattern) for pattern in patterns}
+        prefixes = {pattern: canonical_virtual_path(pattern) if plain[pattern] else prefix(pattern) for pattern in patterns}
+        everywhere = set(prefixes.values()) if patterns else {b"/"}
+        self.roots = sorted(root for root in everywhere if not any(is_below(root, other) for other in everywhere))
+        """Virtual paths at and below which all of it lies; none of them lies below another."""
+        self.is_plain = all(plain.values())
+        """Whether all that lies at and below the roots is meant."""
+        self._matchers = {
+            root: [
+                _literal_matcher(prefixes[pattern]) if plain[pattern] else matcher(pattern)
+                for pattern in patterns
+                if prefixes[pattern] == root or is_below(prefixes[pattern], root)
+            ]
+            for root in self.roots
+            if not any(plain[pattern] and prefixes[pattern] == root for pattern in patterns)
+        }
+
+    def matcher_below(self, root: bytes) -> Callable[[bytes], bool] | None:
+        """Tells which paths at and below one of the roots are meant; None: all."""
+        matchers = self._matchers.get(root)
+        if not matchers:
+            return None
+        return lambda path: any(matches(path) for matches in matchers)
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Whether the path lies in the folder, at any depth, and is not the folder itself."""
+    return path != folder and path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def has_wildcard(pattern: bytes) -> bool:
+    """Whether it is a shell pattern, and not only the name of a file or folder."""
+    return _WILDCARD.search(pattern) is not None
+
+
+def _literal_matcher(path: bytes) -> Callable[[bytes], bool]:
+    return lambda met: met == path or is_below(met, path)
 
 
 class PassedFolders:
