@@ -12,7 +12,7 @@ declare -A packages=(
     # File systems and block devices, broken ones too; a udevd of one's own; a booted systemd; what a restore is compared
     # with; our own package, and what it depends on; linters.
     [test]="acl attr btrfs-progs build-essential cryptsetup-bin dbus debhelper dosfstools e2fsprogs exfat-fuse
-            exfatprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g procps
+            exfatprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g polkitd procps
             rsync scdoc shellcheck strace systemd systemd-container tzdata udev util-linux xfsprogs"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"

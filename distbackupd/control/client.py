@@ -277,7 +277,7 @@ def _in_words() -> Iterator[None]:
         raise UsageError(str(error)) from error
     except (DbusServiceUnknownError, DbusNameHasNoOwnerError) as error:
         raise DaemonAbsent(
-            "distbackupd does not run; nothing was changed: 'systemctl start distbackupd' starts it"
+            "distbackupd does not run: 'systemctl start distbackupd' starts it"
         ) from error
     except DbusNoReplyError as error:
         if str(error) == "Connection terminated":

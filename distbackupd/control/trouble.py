@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from sdbus import DbusAccessDeniedError, DbusNoReplyError, SdBusBaseError
+from sdbus import DbusAccessDeniedError, DbusNoReplyError, SdBusLibraryError
 
 _NUMBER = re.compile(r"error number: (\d+)")
 _NO_BUS = {errno.ENOENT, errno.ECONNREFUSED}
@@ -21,8 +21,8 @@ def why(error: BaseException) -> str:
         return "the system bus has ended"
     if isinstance(error, DbusAccessDeniedError):
         return f"the system bus does not allow it ({error})"
-    number = _NUMBER.search(str(error))
-    if number is None or not isinstance(error, SdBusBaseError):
+    number = _NUMBER.search(str(error)) if isinstance(error, SdBusLibraryError) else None
+    if number is None:
         return str(error) or type(error).__name__
     code = int(number[1])
     if code in _NO_BUS:

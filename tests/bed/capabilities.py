@@ -15,6 +15,9 @@ from tests.bed.container import container
 PRIVATE_UDEVD = Path(__file__).with_name("private-udevd")
 """The script that runs a command beside a udevd of its own."""
 
+POLKITD = Path("/usr/lib/polkit-1/polkitd")
+"""Where Debian has it; nobody needs it in his path."""
+
 
 def inside_private_udevd() -> bool:
     """Whether this process was started by ``private-udevd``."""
@@ -74,6 +77,11 @@ def _container() -> str | None:
         return f"no container boots here: {error}"
 
 
+def _polkitd() -> str | None:
+    missing = _root() or _commands("unshare", "setpriv", "dbus-daemon")
+    return missing or (None if POLKITD.exists() else "not installed: polkitd")
+
+
 def _commands(*names: str) -> str | None:
     missing = [name for name in names if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
@@ -87,6 +95,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "loop": _loop,
     "udevd": _udevd,
+    "polkitd": _polkitd,
     "nbd": _nbd,
     "container": _container,
     "ext4": functools.partial(_filesystem, "ext4"),
