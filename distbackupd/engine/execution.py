@@ -117,6 +117,8 @@ class Executor:
                 self._copy_batch(batch)
             else:
                 self._copy_into_no_room(batch[0])
+        # In the last batch too, copies that were under way have been given up.
+        self._check_stop()
 
     def _next_batch(self, copies: Sequence[Copy], start: int, free: int) -> tuple[Sequence[Copy], bool]:
         """The next copies that fit beside what is there, and True; or one that does not, and False."""

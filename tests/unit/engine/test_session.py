@@ -338,7 +338,7 @@ def test_run_session_renamed_disk_gets_its_new_name(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize("copies", [0, 1, 7, 19])
+@pytest.mark.parametrize("copies", [0, 1, 7, 19, 20])
 def test_run_session_stopped_records_what_is_finished_and_copies_nothing_twice(scene: Scene, copies: int) -> None:
     fill(scene, 20)
     disk = scene.add_disk("one")
