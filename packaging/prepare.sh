@@ -9,11 +9,12 @@ set -eu
 declare -A packages=(
     # systemd-python comes as source.
     [build]="gcc libc6-dev libsystemd-dev pkg-config python3-dev python3-venv"
-    # File systems and block devices, broken ones too; a udevd of one's own; a booted systemd; what a restore is compared
-    # with; our own package, and what it depends on; linters.
-    [test]="acl attr btrfs-progs build-essential cryptsetup-bin dbus debhelper dosfstools e2fsprogs exfat-fuse
-            exfatprogs fdisk fuse3 git kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g polkitd procps
-            rsync scdoc shellcheck strace systemd systemd-container tzdata udev util-linux xfsprogs"
+    # File systems and block devices, broken ones too; a udevd of one's own; a booted systemd; a desktop; what a restore
+    # is compared with; our own package, and what it depends on; linters.
+    [test]="acl attr btrfs-progs build-essential cryptsetup-bin dbus debhelper dosfstools dunst e2fsprogs exfat-fuse
+            exfatprogs fdisk fuse3 git imagemagick kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g
+            polkitd procps python3-dbusmock rsync scdoc shellcheck strace systemd systemd-container tzdata udev
+            util-linux xdotool xfce4-notifyd xfsprogs xvfb"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"
     [deb]="build-essential debhelper libsystemd-dev pkg-config python3-dev python3-venv scdoc"

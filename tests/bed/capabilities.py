@@ -91,12 +91,24 @@ def _try(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def _desktop() -> str | None:
+    missing = _commands("Xvfb", "busctl", "dbus-daemon", "dunst", "import", "xdotool")
+    if missing:
+        return missing
+    if not any(Path("/usr/lib").glob("*/xfce4/notifyd/xfce4-notifyd")):
+        return "not installed: xfce4-notifyd"
+    # Debian's own Python has dbusmock, whichever runs the tests.
+    found = _try("/usr/bin/python3", "-c", "import dbusmock")
+    return None if found.returncode == 0 else "not installed: python3-dbusmock"
+
+
 _PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "loop": _loop,
     "udevd": _udevd,
     "polkitd": _polkitd,
     "nbd": _nbd,
+    "desktop": _desktop,
     "container": _container,
     "ext4": functools.partial(_filesystem, "ext4"),
     "xfs": functools.partial(_filesystem, "xfs"),
@@ -106,7 +118,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
 
 @functools.cache
 def probe(need: str) -> str | None:
-    """Why this machine cannot give ``need`` (root, loop, udevd, nbd, container, ext4, xfs, btrfs); None if it can.
+    """Why this machine cannot give ``need`` (root, loop, udevd, nbd, container, desktop, ext4, xfs, btrfs); None if it can.
 
     Any other word is the name of a command that must be installed (``git``, ``systemd-analyze``).
     """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tests.bed.waiting import wait_until
 
@@ -20,7 +22,6 @@ NOTIFICATIONS = "org.freedesktop.Notifications"
 XFCE = next(iter(sorted(map(str, Path("/usr/lib").glob("*/xfce4/notifyd/xfce4-notifyd")))), "xfce4-notifyd")
 
 SERVERS = {"dunst": ["dunst"], "xfce4-notifyd": [XFCE]}
-MOCK = [DEBIANS_PYTHON, "-m", "dbusmock", "--template", "notification_daemon"]
 
 
 @dataclass
@@ -30,18 +31,23 @@ class Bus:
     address: str
     process: subprocess.Popen[str]
 
+    def call(self, service: str, path: str, member: str, *arguments: str) -> Any:
+        """Call a method, ``member`` with its interface, arguments as busctl has them; what it answered, as JSON has it."""
+        interface, _, name = member.rpartition(".")
+        done = subprocess.run(
+            ["busctl", f"--address={self.address}", "--json=short", "call", service, path, interface, name, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["data"] if done.stdout else None
+
     def has(self, name: str) -> bool:
         """Whether somebody owns this name."""
-        return name in self.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ListNames").split(
-            '"'
-        )
-
-    def call(self, *words: str) -> str:
-        """Call a method, as ``busctl call``; what it answered, as text."""
-        done = subprocess.run(
-            ["busctl", f"--address={self.address}", "call", *words], capture_output=True, text=True, check=True, timeout=20
-        )
-        return done.stdout
+        answer = self.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", "s", name)
+        return bool(answer[0])
 
     def end(self) -> None:
         """As at the end of a session: everybody is disconnected."""
@@ -51,19 +57,16 @@ class Bus:
 
 @contextmanager
 def bus(folder: Path, name: str) -> Iterator[Bus]:
-    """A message bus; it asks for no policy and starts nothing on demand."""
+    """A message bus. It allows everything; on demand it starts what ``.service`` files in ``folder`` name."""
     config = folder / f"{name}.conf"
     config.write_text(
         "<busconfig><type>session</type><auth>EXTERNAL</auth>"
-        f"<listen>unix:path={folder / name}</listen>"
+        f"<listen>unix:path={folder / name}</listen><servicedir>{folder}</servicedir>"
         '<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>'
         '<allow own="*"/></policy></busconfig>'
     )
-    process = subprocess.Popen(
-        ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     with process:
         try:
@@ -131,6 +134,63 @@ def server(desk: Desktop, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         _end(process)
+
+
+class Notification(NamedTuple):
+    """A call of Notify, as the server got it."""
+
+    application: str
+    replaces: int
+    icon: str
+    title: str
+    body: str
+    actions: list[str]
+    hints: dict[str, Any]
+    milliseconds: int
+
+
+class MockServer:
+    """dbusmock in the place of a notification server: shows nothing, but knows exactly what it was told."""
+
+    def __init__(self, desk: Desktop) -> None:
+        self._bus = desk.bus
+
+    def notified(self) -> list[Notification]:
+        """Every notification so far, in order."""
+        found = []
+        for _, method, arguments in self._call("org.freedesktop.DBus.Mock.GetCalls")[0]:
+            if method == "Notify":
+                words = [argument["data"] for argument in arguments]
+                words[6] = {name: hint["data"] for name, hint in words[6].items()}
+                found.append(Notification(*words))
+        return found
+
+    def wait_for(self, count: int) -> list[Notification]:
+        """The notifications, as soon as they are so many."""
+        return wait_until(lambda: len(told := self.notified()) >= count and told, f"{count} notifications")
+
+    def click(self, number: int, action: str) -> None:
+        """As if somebody clicked on the button of this action."""
+        self._signal("ActionInvoked", "us", "u", str(number), "s", action)
+
+    def close(self, number: int) -> None:
+        """As if somebody clicked it away."""
+        self._signal("NotificationClosed", "uu", "u", str(number), "u", "2")
+
+    def _signal(self, name: str, signature: str, *words: str) -> None:
+        self._call("org.freedesktop.DBus.Mock.EmitSignal", "sssav", NOTIFICATIONS, name, signature, "2", *words)
+
+    def _call(self, member: str, *words: str) -> Any:
+        return self._bus.call(NOTIFICATIONS, f"/{NOTIFICATIONS.replace('.', '/')}", member, *words)
+
+
+@contextmanager
+def mock_server(desk: Desktop, capabilities: str = "actions body body-markup") -> Iterator[MockServer]:
+    """A server that can do this."""
+    parameters = json.dumps({"capabilities": capabilities})
+    words = [DEBIANS_PYTHON, "-m", "dbusmock", "--template", "notification_daemon", "--parameters", parameters]
+    with server(desk, *words):
+        yield MockServer(desk)
 
 
 @contextmanager
