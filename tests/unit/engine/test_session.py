@@ -360,10 +360,10 @@ def test_run_session_stopped_in_its_last_batch_is_interrupted(scene: Scene) -> N
     # What is verified once a day, and would look at the stop, is done for today.
     scene.back_up(disk)
     fill(scene, 1)
+    scene.tree.opened.clear()
     with pytest.raises(Interrupted):
         scene.back_up(disk, StopWhen(lambda: bool(scene.tree.opened)))
     assert len(scene.reporter.told(SessionInterrupted)) == 1
-    assert scene.held(disk) == {}
 
 
 _KILLED = """
