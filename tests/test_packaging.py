@@ -116,14 +116,14 @@ def test_readme_table_of_exit_statuses_is_true() -> None:
 
 def test_readme_commands_exist() -> None:
     parser = build_parser()
-    lines = re.findall(r"^    dsb (.+)$", README.read_text(), re.MULTILINE)
+    lines = re.findall(r"^    (?:sudo )?dsb (.+)$", README.read_text(), re.MULTILINE)
     assert len(lines) > 5
     for line in lines:
         assert parser.parse_args(shlex.split(line)).command_name in COMMANDS
 
 
 def test_readme_and_map_of_the_house_agree() -> None:
-    house = re.compile(r"^ {4}daemon \| cli .*?^ {4}model.*?$", re.MULTILINE | re.DOTALL)
+    house = re.compile(r"^ {4}daemon \| agent \| cli .*?^ {4}model.*?$", re.MULTILINE | re.DOTALL)
     told = house.search((ROOT / "distbackupd" / "__init__.py").read_text())
     assert told is not None
     assert told[0] in README.read_text()

@@ -47,7 +47,8 @@ def add_disk(session: CommandSession) -> int:
     path = os.path.realpath(os.fsencode(os.path.expanduser(session.arguments.path)))
     size = None if session.arguments.size is None else parse_size(session.arguments.size)
     key = _read_key(session.arguments.luks_key) if session.arguments.luks_key else None
-    enrolment = enrol(session.bench, session.arguments.name, path, size, session.simulate, key)
+    location = _checked_location(session.arguments.location or "")
+    enrolment = enrol(session.bench, session.arguments.name, path, size, session.simulate, key, location)
     disk, mount = enrolment.disk, enrolment.mount
     session.publish_disks()
     if session.json:
@@ -79,6 +80,8 @@ def set_disk(session: CommandSession) -> int:
         size = parse_size(arguments.size)
         check_capacity(size)
         changed = replace(changed, capacity=size)
+    if arguments.location is not None:
+        changed = replace(changed, location=_checked_location(arguments.location))
     if arguments.relpath is not None:
         relative = os.fsencode(arguments.relpath).strip(b"/")
         if b".." in relative.split(b"/"):
@@ -93,7 +96,8 @@ def set_disk(session: CommandSession) -> int:
     if not session.simulate:
         session.bench.catalogue.disks.update(changed)
         session.publish_disks()
-    say(f"{changed.name}: size {changed.capacity:,}, relative path '{printable(changed.relative_path)}'")
+    place = f", kept at {changed.location}" if changed.location else ""
+    say(f"{changed.name}: size {changed.capacity:,}, relative path '{printable(changed.relative_path)}'{place}")
     return 0
 
 
@@ -146,6 +150,14 @@ def refresh_disk(session: CommandSession) -> int:
     return 0
 
 
+def _checked_location(text: str) -> str:
+    """A place as it was named. Raises UsageError."""
+    location = text.strip()
+    if not location.isprintable() or len(location) > 100:
+        raise UsageError(f"'{printable(text)}' is no name of a place; use a short one such as home, office or bank")
+    return location
+
+
 def _read_key(name: str) -> bytes:
     """What is in a key file. Raises UsageError."""
     try:
@@ -164,6 +176,7 @@ def _described(disk: BackupDisk) -> dict[str, object]:
         "uuid": disk.uuid,
         "size": disk.capacity,
         "relative_path": disk.relative_path,
+        "location": disk.location,
         "filesystem_uuid": disk.filesystem_uuid,
         "filesystem_type": disk.filesystem_type,
         "last_session_at": disk.last_session_at,

@@ -92,6 +92,12 @@ def _add_source_commands(add: Add) -> None:
     )
     settings.add_argument("-p", "--priority", type=int, help="priority of the files there; 0 clears it")
     settings.add_argument("-m", "--maxcopies", type=int, help="most copies that the files there get; 0 clears it")
+    settings.add_argument(
+        "--copies",
+        metavar="N",
+        type=int,
+        help="copies that the files there should have, and no more; 0 clears it: then as many as fit",
+    )
     settings.add_argument("--hide", action="store_true", help="leave the folders out of the backup")
     settings.add_argument("--unhide", action="store_true", help="take them in again")
     settings.add_argument("--follow", action="store_true", help="follow symbolic links in the folder")
@@ -112,6 +118,7 @@ def _add_disk_commands(add: Add) -> None:
     new.add_argument(
         "-s", "--size", help="how much of it may be filled, like 7.4T (default: all but 10 GB or 5%%, whichever is smaller)"
     )
+    _add_location(new)
     new.add_argument(
         "--luks-key",
         metavar="FILE",
@@ -120,6 +127,7 @@ def _add_disk_commands(add: Add) -> None:
     change = command("set", "Set parameters of a backup disk")
     _add_disk(change)
     change.add_argument("-s", "--size", help="how much of it may be filled, like 7.4T")
+    _add_location(change)
     change.add_argument("-p", "--path", metavar="PATH", help="folder where the backup lies")
     change.add_argument("-r", "--relpath", help="that folder relative to the disk's mount point")
     rename = command("rename", "Give a backup disk another name", aliases=["mv"])
@@ -128,6 +136,14 @@ def _add_disk_commands(add: Add) -> None:
     _add_disk(command("drop", "Forget all that a disk holds: it failed or is lost"))
     _add_disk(command("del", "Delete a disk that holds nothing (see 'disk drop')"))
     _add_disk(command("refresh", "Look what lies on a disk, and believe it"))
+
+
+def _add_location(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--location",
+        metavar="PLACE",
+        help="where the disk is kept (home, office, bank): copies prefer places that have none",
+    )
 
 
 def _add_backup_commands(add: Add) -> None:

@@ -25,7 +25,7 @@ class FolderSettings:
 
     ``rules`` are ignore patterns (see :mod:`distbackupd.planning.patterns`), a folder's own before inherited ones;
     ``noinherit`` drops the inherited ones. ``priority`` 0 is not a setting: it clears. ``maxcopies`` None: no limit.
-    ``copies`` is how many are wanted before others get more than they need; None: as many as everything else.
+    ``copies`` is how many are wanted, and no more; None: as many as fit.
     """
 
     lock: bool = False
