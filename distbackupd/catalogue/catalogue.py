@@ -9,6 +9,7 @@ from pathlib import Path
 from distbackupd.catalogue.database import FILE_NAME, Database, errors_in_words
 from distbackupd.catalogue.disks import DiskTable
 from distbackupd.catalogue.files import FileTable
+from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.sessions import SessionTable
@@ -22,7 +23,8 @@ class Catalogue:
         self._database = database
         holders = HolderSets(database)
         self.sources = SourceTable(database)
-        self.files = FileTable(database, holders)
+        self.history = HistoryTable(database, holders)
+        self.files = FileTable(database, self.history)
         self.objects = ObjectTable(database, holders)
         self.disks = DiskTable(database, self.objects)
         self.sessions = SessionTable(database)

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from distbackupd.catalogue.database import Database
-from distbackupd.catalogue.encoding import decode_xattrs, encode_xattrs
-from distbackupd.catalogue.holders import HolderSets
+from distbackupd.catalogue.encoding import encode_xattrs
+from distbackupd.catalogue.history import HistoryTable
+from distbackupd.catalogue.places import below, join
 from distbackupd.engine.ports import FolderChanges, Upheaval
 from distbackupd.model.files import (
     Attributes,
     Entry,
     EntryFlag,
-    EntryKind,
     HashedFile,
     KnownEntry,
     ListedFile,
@@ -41,9 +41,9 @@ _LOST = (
 class FileTable:
     """See :class:`distbackupd.engine.ports.FileTable`."""
 
-    def __init__(self, database: Database, holders: HolderSets) -> None:
+    def __init__(self, database: Database, history: HistoryTable) -> None:
         self._database = database
-        self._holders = holders
+        self._history = history
         self._attributes: dict[Attributes, int] = {}
         database.when_rolled_back(self._attributes.clear)
 
@@ -118,9 +118,9 @@ class FileTable:
     def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
         """Mark all in and below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
         self._database.begin()
-        condition, parameters = _below("path", path)
+        condition, parameters = below("path", path)
         for kept in keep:
-            spared, more = _below("path", kept)
+            spared, more = below("path", kept)
             condition += f" AND NOT ({spared})"
             parameters += more
         lost = f"gone = 0 AND folder IN (SELECT id FROM folder WHERE {condition})"
@@ -157,7 +157,7 @@ class FileTable:
                 continue
             # Only of these are other names recorded too; sources that overlap show one name of a file twice.
             last = identity if flags & EntryFlag.LINKED else None
-            yield WaitingFile(ticket, _join(folder, name), size, mtime_ns, device, inode)
+            yield WaitingFile(ticket, join(folder, name), size, mtime_ns, device, inode)
 
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
         """Turn waiting files (and their other names) into current versions, durably."""
@@ -243,11 +243,11 @@ class FileTable:
             "JOIN folder ON folder.id = now.folder WHERE now.object IS NOT NULL LIMIT :limit",
             {"moment": moment, "limit": limit},
         )
-        return [SourceFile(row[0], _join(row[1], row[2]), *row[3:]) for row in rows]
+        return [SourceFile(row[0], join(row[1], row[2]), *row[3:]) for row in rows]
 
     def has_entries_below(self, path: bytes) -> bool:
         """Whether any current entry but the folder itself is known in or below the virtual folder."""
-        condition, parameters = _below("path", path)
+        condition, parameters = below("path", path)
         row = self._database.execute(
             "SELECT 1 FROM folder JOIN file ON file.folder = folder.id AND file.gone = 0 "
             f"WHERE name <> x'' AND {condition} LIMIT 1",
@@ -262,48 +262,15 @@ class FileTable:
             f"WHERE gone = 0 AND object IN ({', '.join('?' * len(objects))}) ORDER BY path, name",
             objects,
         )
-        return [SourceFile(row[0], _join(row[1], row[2]), *row[3:]) for row in rows]
+        return [SourceFile(row[0], join(row[1], row[2]), *row[3:]) for row in rows]
 
     def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
         """Every entry below (and at) the virtual path, folders before what they hold."""
-        condition, parameters = self._below_or_at(prefix)
-        current = "gone = 0" if at is None else "seen <= ? AND (gone = 0 OR gone > ?)"
-        moment = () if at is None else (at, at)
-        rows = self._database.execute(
-            "SELECT path, name, kind, file.size, mtime_ns, device, inode, flags, attributes.mode, uid, gid, rdev, xattrs, "
-            "target, hash, holders FROM folder CROSS JOIN file ON file.folder = folder.id "
-            "JOIN attributes ON attributes.id = file.attributes LEFT JOIN object ON object.id = file.object "
-            f"WHERE ({condition}) AND {current} ORDER BY path, name",
-            (*parameters, *moment),
-        )
-        sets = self._holders.all()
-        for row in rows:
-            yield RestoreEntry(
-                path=_join(row[0], row[1]),
-                kind=EntryKind(row[2]),
-                size=row[3],
-                mtime_ns=row[4],
-                device=row[5],
-                inode=row[6],
-                flags=EntryFlag(row[7]),
-                attributes=Attributes(row[8], row[9], row[10], row[11], decode_xattrs(row[12])),
-                target=row[13],
-                digest=row[14],
-                holders=frozenset() if row[15] is None else sets[row[15]],
-            )
+        return self._history.entries(prefix, at)
 
     def listing(self, prefix: bytes) -> Iterator[ListedFile]:
         """Current entries below (and at) the virtual path, by folder and name."""
-        condition, parameters = self._below_or_at(prefix)
-        rows = self._database.execute(
-            "SELECT path, name, kind, file.size, mtime_ns, holders FROM folder CROSS JOIN file ON file.folder = folder.id "
-            f"LEFT JOIN object ON object.id = file.object WHERE ({condition}) AND gone = 0 ORDER BY path, name",
-            parameters,
-        )
-        sets = self._holders.all()
-        for folder, name, kind, size, mtime_ns, holders in rows:
-            held = frozenset() if holders is None else sets[holders]
-            yield ListedFile(_join(folder, name), EntryKind(kind), size, mtime_ns, held)
+        return self._history.listing(prefix)
 
     def path_of_object(self, object_id: int) -> bytes:
         """One virtual path that has or had this content; empty where none is known."""
@@ -311,7 +278,7 @@ class FileTable:
             "SELECT path, name FROM file JOIN folder ON folder.id = file.folder WHERE object = ? ORDER BY gone LIMIT 1",
             (object_id,),
         ).fetchone()
-        return b"" if row is None else _join(row[0], row[1])
+        return b"" if row is None else join(row[0], row[1])
 
     def _folder_id(self, path: bytes) -> int:
         row = self._database.execute("SELECT id FROM folder WHERE path = ?", (path,)).fetchone()
@@ -355,24 +322,3 @@ class FileTable:
 
     def _touch(self, rows: Iterable[int]) -> None:
         self._database.connection.executemany(f"{_TOUCH} id = ? AND object IS NOT NULL", [(row,) for row in rows])
-
-    def _below_or_at(self, path: bytes) -> tuple[str, list[Any]]:
-        condition, parameters = _below("path", path)
-        if path == b"/":
-            return condition, parameters
-        folder, _, name = path.rpartition(b"/")
-        return f"{condition} OR (path = ? AND name = ?)", [*parameters, folder or b"/", name]
-
-
-def _below(column: str, path: bytes) -> tuple[str, list[Any]]:
-    """The condition that a folder's path is ``path`` or lies below it. '0' is the byte behind '/'."""
-    if path == b"/":
-        return f"{column} >= ?", [b"/"]
-    return f"({column} = ? OR ({column} >= ? AND {column} < ?))", [path, path + b"/", path + b"0"]
-
-
-def _join(folder: bytes, name: bytes) -> bytes:
-    """The path of an entry; a source's own folder has an empty name."""
-    if not name:
-        return folder
-    return folder + name if folder == b"/" else folder + b"/" + name

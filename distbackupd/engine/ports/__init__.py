@@ -3,7 +3,7 @@
 One contract suite (``tests/contract``) runs on each port's fake and on the real thing.
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
-it · ``catalogue`` the memory · ``target`` where a restore writes.
+it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes.
 """
 
 from distbackupd.engine.ports.catalogue import (
@@ -17,6 +17,7 @@ from distbackupd.engine.ports.catalogue import (
     SourceTable,
     Upheaval,
 )
+from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
 from distbackupd.engine.ports.sources import FolderState, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
@@ -34,6 +35,7 @@ __all__ = [
     "FileTable",
     "FolderChanges",
     "FolderState",
+    "HistoryTable",
     "Mounter",
     "ObjectTable",
     "Placement",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
 from distbackupd.model.plans import ObjectFacts
@@ -120,7 +121,7 @@ class FileTable(Protocol):
         """Living files whose content is one of the objects, ordered by path."""
 
     def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
-        """Every entry below (and at) the virtual path, folders before what they hold."""
+        """Every entry below (and at) the virtual path, folders before what they hold: ``history.entries``."""
 
     def listing(self, prefix: bytes) -> Iterator[ListedFile]:
         """Current entries below (and at) the virtual path, by folder and name."""
@@ -252,6 +253,10 @@ class Catalogue(Protocol):
     @property
     def files(self) -> FileTable:
         """Versions of files."""
+
+    @property
+    def history(self) -> HistoryTable:
+        """The tree as it was known at any moment."""
 
     @property
     def objects(self) -> ObjectTable:
