@@ -204,6 +204,16 @@ def test_journal_catalog_names_only_what_the_entry_has(kind: type[events.Event])
     assert named <= {f"DISTBACKUP_{name}" for name in event.fields}
 
 
+def test_journal_catalog_commands_exist() -> None:
+    words = [
+        command.replace("@DISTBACKUP_DISK@", "shelf-01")
+        for command in re.findall(r"'dsb ([^']+)'", JOURNAL_CATALOG.read_text())
+    ]
+    assert words
+    for command in words:
+        assert build_parser().parse_args(shlex.split(command)).command_name in COMMANDS, command
+
+
 @pytest.mark.needs("journalctl")
 def test_journal_catalog_is_taken_by_journalctl(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/systemd/catalog").mkdir(parents=True)
@@ -284,6 +294,11 @@ def test_package_tells_whose_everything_in_it_is(package: dict[str, str]) -> Non
     assert " ".join(licence.split()) in " ".join(copyrights.split())
     metadata = {path.split("/")[3] for path in package if path.endswith(".dist-info/METADATA")}
     assert {canonical(name.split("-")[0]) for name in metadata} == bundled
+
+
+@pytest.mark.needs("dh", "lintian")
+def test_lintian_finds_nothing() -> None:
+    assert run("lintian", "--fail-on", "error,warning", "--allow-root", debian_package()) == ""
 
 
 def test_folders_that_the_unit_needs_are_made_beforehand() -> None:
