@@ -38,6 +38,12 @@ def unmount(commands: Commands, folder: bytes, lazily: bool = False) -> None:
     commands.run(["umount", *(["--lazy"] if lazily else []), "--", folder])
 
 
+def lacking(filesystem_type: str) -> str:
+    """What a person can do when no driver took it. mount(8) says so of an NTFS too that only the kernel's driver refused."""
+    packages = {"ntfs": "ntfs-3g, or let Windows check and eject it (chkdsk /f)", "exfat": "exfat-fuse"}
+    return f"install {packages.get(filesystem_type, 'what this system lacks to mount it')}"
+
+
 def remedy(device: str, filesystem_type: str) -> str:
     """What a person can do when the file system is not clean enough to be mounted, or to be written."""
     if filesystem_type == "ntfs":

@@ -198,8 +198,10 @@ class SystemMounter:
             if sysfs.is_gone(sysfs.number_of(volume.device)):
                 raise DiskGone(f"{printable(name)} was pulled out before it was mounted; plug it in again") from error
             hint = f"if it stays so, {filesystems.remedy(volume.device, volume.filesystem_type)}"
-            if "unknown filesystem type" in str(error):
-                hint = "install what this system lacks to mount it"
+            if error.status < 0:
+                hint = "see to that, then plug it in again"
+            elif "unknown filesystem type" in str(error):
+                hint = filesystems.lacking(volume.filesystem_type)
             raise DiskTrouble(
                 f"{printable(name)} ({volume.device}) cannot be mounted: {printable(str(error))}; {hint}"
             ) from error
