@@ -7,8 +7,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from distbackupd.cli.backups import backup_wish
@@ -74,8 +74,10 @@ async def _other_folder(daemon: DaemonClient, arguments: argparse.Namespace, wak
     Meant is what ``-d`` or the environment names, else the catalogue that this user has, else whatever the daemon serves.
     """
     folder = catalogue_folder(arguments.database, os.environ)
-    is_free = not arguments.database and "DISTBACKUP_PATH" not in os.environ and not (folder / CATALOGUE_NAME).exists()
-    if not await daemon.is_running() and not (wakes and is_free and SYSTEM_FOLDER.is_dir() and await daemon.wake()):
+    is_named = arguments.database or os.environ.get("DISTBACKUP_PATH")
+    is_free = not is_named and not os.path.exists(folder / CATALOGUE_NAME)
+    may_wake = wakes and is_free and os.path.isdir(SYSTEM_FOLDER)
+    if not await daemon.is_running() and not (may_wake and await daemon.wake()):
         return f"distbackupd does not run, so there is nothing to {arguments.command_name}"
     served = (await daemon.view()).folder
     if is_free or served in (printable(str(folder)), printable(os.path.realpath(folder))):
@@ -113,22 +115,23 @@ async def _eject(daemon: DaemonClient, arguments: argparse.Namespace) -> int:
 async def _follow(
     daemon: DaemonClient, arguments: argparse.Namespace, begin: Callable[[], Awaitable[int]]
 ) -> tuple[JobView, Answer]:
-    """Ask for a job and show what happens until it has ended. Raises Interrupted if that cannot be known any more."""
+    """Ask for a job and show what happens until it has ended. Raises Interrupted if its end cannot be known any more."""
     changes = await daemon.subscribe()
     view = JobView(make_reporter(arguments.json))
-    job = await begin()
-    try:
-        with _cancelled_by_signals(daemon, job) as cancelling:
+    with _Stopping(daemon) as stopping:
+        job = await begin()
+        stopping.job.set_result(job)
+        try:
             answer = await _answer(changes, job, view)
-    except (DaemonAbsent, NoBus, asyncio.CancelledError) as error:
-        why = "" if isinstance(error, asyncio.CancelledError) else f"{error}; "
-        raise Interrupted(
-            f"{why}what is done is recorded, distbackupd goes on with the rest; 'dsb status' tells how it stands"
-        ) from error
-    finally:
-        view.end()
+        except DaemonAbsent as error:
+            raise Interrupted(f"{error}; what was finished is recorded, the next session goes on there") from error
+        except (NoBus, asyncio.CancelledError) as error:
+            why = "" if isinstance(error, asyncio.CancelledError) else f"{error}; "
+            raise Interrupted(f"{why}distbackupd goes on, and 'dsb status' tells how it stands") from error
+        finally:
+            view.end()
     told = any(news.severity <= 4 and answer.sentence in news.sentence for news in view.told)
-    expected = bool(cancelling) and answer.exit_code == Interrupted.exit_code
+    expected = stopping.asked and answer.exit_code == Interrupted.exit_code
     if answer.exit_code and answer.sentence and not told and not expected:
         sys.stderr.write(f"dsb: {answer.sentence}\n")
     return view, answer
@@ -156,37 +159,48 @@ async def _answer(changes: AsyncIterator[Change], job: int, view: JobView) -> An
     raise AssertionError("changes never end")
 
 
-@contextmanager
-def _cancelled_by_signals(daemon: DaemonClient, job: int) -> Iterator[Sequence[object]]:
-    """The first Ctrl+C or SIGTERM cancels the job at a safe place; a second one leaves it to the daemon.
+class _Stopping:
+    """While the context lasts, a first Ctrl+C or SIGTERM cancels ``job`` at a safe place; a second one leaves it alone."""
 
-    Yields what is empty until then.
-    """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    cancelling: list[asyncio.Task[None]] = []
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    async def cancel() -> None:
+    def __init__(self, daemon: DaemonClient) -> None:
+        self._daemon = daemon
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._cancelling: asyncio.Task[None] | None = None
+        self.job: asyncio.Future[int] = self._loop.create_future()
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._cancelling is not None
+
+    def __enter__(self) -> _Stopping:
+        for number in self._SIGNALS:
+            self._loop.add_signal_handler(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._SIGNALS:
+            self._loop.remove_signal_handler(number)
+        if self._cancelling is not None:
+            self._cancelling.cancel()
+
+    def _stop(self) -> None:
+        if self._cancelling is None:
+            sys.stderr.write(
+                "stopping as soon as nothing is left half-done; press Ctrl+C again to leave it to distbackupd\n"
+            )
+            self._cancelling = self._loop.create_task(self._cancel())
+        elif self._task is not None:
+            self._task.cancel()
+
+    async def _cancel(self) -> None:
         try:
-            await daemon.cancel(job)
+            await self._daemon.cancel(await self.job)
         except DistbackupError as error:
             sys.stderr.write(f"dsb: {error}\n")
-
-    def ask_to_stop() -> None:
-        if cancelling:
-            task.cancel()
-            return
-        cancelling.append(loop.create_task(cancel()))
-        sys.stderr.write("stopping as soon as nothing is left half-done; press Ctrl+C again to leave it to distbackupd\n")
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, ask_to_stop)
-    try:
-        yield cancelling
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def _disk_named(arguments: argparse.Namespace) -> str:
@@ -224,9 +238,7 @@ def _plain_fields(done: News) -> dict[str, object]:
 
 async def _cancel(daemon: DaemonClient, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - all have the same words
     stopped = await daemon.cancel()
-    say(
-        "distbackupd stops as soon as nothing is left half-done" if stopped else "nothing is at work, so nothing was stopped"
-    )
+    say("distbackupd stops as soon as nothing is left half-done" if stopped else "nothing is at work")
     return 0
 
 

@@ -61,7 +61,8 @@ T = TypeVar("T")
 _PASSWORD_SECONDS = 330.0
 """A change may have to wait until somebody has typed a password; the daemon itself gives up a little earlier."""
 _STARTING_SECONDS = 90.0
-_SILENCE = 5.0
+_ANSWER_SECONDS = 10.0
+_SILENCE = 2.0
 """Seconds without a signal after which the bus is asked whether it is still there."""
 
 
@@ -173,7 +174,7 @@ class DaemonClient:
                 ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged"),
             ):
                 slot = self._connected.match_signal_async(sender, path, interface, member, heard.put_nowait)
-                kept.append(await asyncio.wait_for(slot, _SILENCE))
+                kept.append(await asyncio.wait_for(slot, _ANSWER_SECONDS))
         shown = await self._properties() if await self.is_running() else None
         return self._changes(heard, shown, kept)
 
@@ -276,9 +277,7 @@ def _in_words() -> Iterator[None]:
     except DbusInvalidArgsError as error:
         raise UsageError(str(error)) from error
     except (DbusServiceUnknownError, DbusNameHasNoOwnerError) as error:
-        raise DaemonAbsent(
-            "distbackupd does not run: 'systemctl start distbackupd' starts it"
-        ) from error
+        raise DaemonAbsent("distbackupd does not run: 'systemctl start distbackupd' starts it") from error
     except DbusNoReplyError as error:
         if str(error) == "Connection terminated":
             raise NoBus(f"distbackupd cannot be asked: {why(error)}") from error

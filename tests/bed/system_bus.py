@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,8 @@ from tests.bed.capabilities import POLKITD
 from tests.bed.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
-PERMITTED = "games"
-"""A user of every Debian whom the test's polkit lets do what it lets nobody else."""
+
+_BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 
 # As Debian's system.conf, but for activation and limits.
 _CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "busconfig.dtd">
@@ -47,6 +48,7 @@ _CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Co
   <policy user="root">
     <allow own="org.freedesktop.login1"/>
   </policy>
+  <servicedir>{place}/services</servicedir>
   <include>{root}/packaging/dbus/org.distbackupd.conf</include>
   <include ignore_missing="yes">/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf</include>
 </busconfig>
@@ -57,9 +59,12 @@ class SystemBus:
     """A running ``dbus-daemon``."""
 
     def __init__(self, place: Path) -> None:
+        self.place = place
         self.address = f"unix:path={place}/bus"
         self._socket = place / "bus"
         self._configuration = place / "bus.conf"
+        self._services = place / "services"
+        self._services.mkdir()
         self._configuration.write_text(_CONFIGURATION.format(place=place, root=ROOT))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,6 +94,23 @@ class SystemBus:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def activating(self, command: list[str], log: Path) -> Iterator[None]:
+        """While the context lasts the bus starts this command for whoever asks for our name; systemd would do it else."""
+        service = self._services / "org.distbackupd.service"
+        pid = log.with_suffix(".pid")
+        script = f"cd {ROOT}; echo $$ > {pid}; exec {shlex.join(command)} > {log} 2>&1"
+        service.write_text(f"[D-BUS Service]\nName=org.distbackupd\nExec=/bin/sh -c {shlex.quote(script)}\n")
+        self.busctl("call", *_BUS, "ReloadConfig")
+        try:
+            yield
+        finally:
+            service.unlink()
+            if pid.exists():
+                started = int(pid.read_text())
+                os.kill(started, signal.SIGTERM)
+                wait_until(lambda: not Path(f"/proc/{started}").exists(), "the started program's end")
 
     def busctl(self, *words: str, user: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``busctl`` on this bus, as another user if wanted."""
@@ -132,18 +154,18 @@ def _open_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def polkit(bus: SystemBus) -> Iterator[None]:
-    """A polkitd on the bus that knows our policy, and a rule that permits all to :data:`PERMITTED`."""
+def polkit(bus: SystemBus, permitted: str) -> Iterator[None]:
+    """A polkitd on the bus that knows our policy, and a rule that permits this user all."""
     with _open_folder() as place:
-        yield from _running_polkit(bus, place / "actions", place / "rules")
+        yield from _running_polkit(bus, place / "actions", place / "rules", permitted)
 
 
-def _running_polkit(bus: SystemBus, actions: Path, rules: Path) -> Iterator[None]:
+def _running_polkit(bus: SystemBus, actions: Path, rules: Path, permitted: str) -> Iterator[None]:
     for folder in (actions, rules):
         folder.mkdir()
     shutil.copy(ROOT / "packaging" / "polkit" / "org.distbackupd.policy", actions)
     (rules / "50-test.rules").write_text(
-        f'polkit.addRule(function(action, subject) {{ if (subject.user == "{PERMITTED}") return polkit.Result.YES; }});\n'
+        f'polkit.addRule(function(action, subject) {{ if (subject.user == "{permitted}") return polkit.Result.YES; }});\n'
     )
     script = f"""
         mount --bind {actions} /usr/share/polkit-1/actions
