@@ -1,0 +1,89 @@
+"""How much of what one disk does not hold dies with others: what a copy to this disk would save.
+
+A *risk* is a set of disks that may die together: any one, any two, any three, or all of one place. Its *loss* is the bytes
+of living objects that have copies on these disks alone. The *unevenness* of a shelf is the sum of the squares of all
+losses, pairs counted whole, triples at :data:`TRIPLES`: the one number that spreading copies makes smaller. As the sum of
+all losses is given by how many copies there are, it is least where all risks lose alike.
+
+A copy on a disk saves its object from every risk that this disk is not part of. So what a session changes is only what
+the disk does *not* hold, kept here by the other disks that hold it: a copy takes bytes out, an eviction puts them in.
+:meth:`Exposure.of` is the slope of the unevenness: half of what it falls by with each byte that comes out.
+
+Sets of disks are integers here, a bit for each disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+from math import comb
+
+TRIPLES = 0.05
+"""So little, that the pairs decide; so much, that among plans with equal pairs the triples become even."""
+PLACES = 4.0
+"""A place (a fire, a burglar) counts as much as four pairs of disks with the same loss."""
+_WEIGHTS = {1: 1.0, 2: 1.0, 3: TRIPLES}
+
+
+class Exposure:
+    """The bytes that one disk does not hold, by their holders, and how exposed each set of holders is."""
+
+    def __init__(self, others: Iterable[int], places: Iterable[int] = ()) -> None:
+        """``others``: a bit for each other disk. ``places``: the disks of each place that this disk is not at."""
+        self._others = list(others)
+        self._places = dict.fromkeys(places, 0)
+        self._bytes: dict[int, int] = {}
+
+    def move(self, holders: int, size: int) -> None:
+        """``size`` bytes more (or fewer, if negative) are on these other disks and not on this one."""
+        self._bytes[holders] = self._bytes.get(holders, 0) + size
+        for place in self._places:
+            if not holders & ~place:
+                self._places[place] += size
+
+    def loss(self, risk: int) -> int:
+        """Bytes that have copies on these disks alone."""
+        total = 0
+        part = risk
+        sizes = self._bytes
+        while part:
+            total += sizes.get(part, 0)
+            part = (part - 1) & risk
+        return total
+
+    def of(self, holders: int) -> float:
+        """How much the unevenness falls, halved, with each byte that comes to the disk from these holders.
+
+        With more than three holders no three disks lose it: then simply the bytes that have the same ones.
+        """
+        if not holders:
+            return 0.0
+        if holders.bit_count() > 3:
+            return float(self._bytes.get(holders, 0))
+        total = sum(_WEIGHTS[risk.bit_count()] * self.loss(risk) for risk in self._risks(holders))
+        return total + sum(PLACES * loss for place, loss in self._places.items() if not holders & ~place)
+
+    def curvature(self, holders: int) -> float:
+        """By how much :meth:`of` these holders changes with each byte that all of them hold, whoever holds it beside."""
+        count, others = holders.bit_count(), len(self._others)
+        risks = sum(weight * comb(others - count, size - count) for size, weight in _WEIGHTS.items() if size >= count)
+        return risks + sum(PLACES for place in self._places if not holders & ~place)
+
+    def unevenness(self) -> float:
+        """The sum of the squares of all losses with risks that this disk is not part of; slow, for tests."""
+        total = sum(PLACES * loss * loss for loss in self._places.values())
+        for size, weight in _WEIGHTS.items():
+            total += sum(weight * self.loss(sum(risk)) ** 2 for risk in combinations(self._others, size))
+        return total
+
+    def _risks(self, holders: int) -> Iterator[int]:
+        """All sets of one to three other disks with these among them."""
+        further = [bit for bit in self._others if not bit & holders]
+        for size in range(4 - holders.bit_count()):
+            for more in combinations(further, size):
+                yield holders + sum(more)
+
+
+def masks(holder_sets: Mapping[int, frozenset[int]], bits: Mapping[int, int]) -> dict[int, int]:
+    """Each holder set as an integer; disks that have no bit are left out."""
+    return {number: sum(bits.get(disk, 0) for disk in members) for number, members in holder_sets.items()}
