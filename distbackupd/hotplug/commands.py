@@ -31,8 +31,8 @@ _BY_PID_1 = (
     "--",
 )
 
-_NOT_RUN = re.compile(r"Failed to (?:connect to bus|start transient|.*? transient )")
-"""How systemd-run begins when it failed itself; the command's own failures pass through."""
+_NOT_RUN = re.compile(rb"^Failed to (?:connect to bus|start transient).*", re.MULTILINE)
+"""What systemd-run says when it failed itself; what the command says passes through."""
 
 _FOLDERS_OF_ROOT = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -87,9 +87,8 @@ class Commands:
             done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
         except OSError as error:
             raise CommandFailed(f"{os.fsdecode(command[0])} cannot be started: {error.strerror}") from error
-        said = condense(done.stderr)
-        if self.delegated and done.returncode and _NOT_RUN.match(said):
-            raise CommandFailed(f"systemd cannot be asked to run {program}: {said}")
+        if self.delegated and done.returncode and (said := _NOT_RUN.search(done.stderr)):
+            raise CommandFailed(f"systemd cannot be asked to run {program}: {condense(said[0])}")
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def run_module(self, module: str, *words: Word) -> bytes:

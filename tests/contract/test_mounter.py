@@ -50,8 +50,7 @@ class FakeBed:
         self.fake.leave_unclean(volume, "its file system was not left clean, e2fsck mended it")
 
     def unlocked(self) -> int:
-        said = [line.split()[0] for line in self.fake.log]
-        return said.count("unlock") - said.count("lock")
+        return self.fake.unlocked()
 
     def clone(self, volume: Volume) -> Volume:
         return self.fake.new_disk(volume.filesystem_uuid)
@@ -96,7 +95,10 @@ class RealBed:
         return self._stack.enter_context(plugged(disk))
 
     def mount_elsewhere(self, volume: Volume, mount_point: Path) -> None:
-        self._stack.enter_context(mounted_at(volume.device, mount_point))
+        device = volume.device
+        if isinstance(self._commands, StandInCommands):
+            device = self._commands.unlock_by_somebody(device, "luks-desktop")
+        self._stack.enter_context(mounted_at(device, mount_point))
 
     def keep_busy(self, volume: Volume, root: bytes) -> str:
         self._sleeper = subprocess.Popen(["sleep", "1000"], cwd=root)
@@ -358,3 +360,18 @@ def test_mounted_encrypted_busy_on_exit_stays_mounted_until_released(luks_bed: B
     luks_bed.mounter.release(container, "photos-03")
     assert luks_bed.unlocked() == 0
     assert not os.path.lexists(mount.root)
+
+
+def test_mounted_encrypted_that_somebody_else_unlocked_stays_so_until_released(luks_bed: Bed, tmp_path: Path) -> None:
+    mounter, place = luks_bed.mounter, tmp_path / "desktop"
+    container = luks_bed.new_encrypted_disk(b"secret")
+    luks_bed.mount_elsewhere(container, place)
+    with mounter.mounted(container, "photos-03") as mount:
+        assert (mount.root, mount.ours) == (os.fsencode(place), False)
+        assert [inside.device for inside in mounter.attached(mount.filesystem_uuid or "")] == [mount.device]
+        assert mounter.container_of(mount) == container
+    assert luks_bed.unlocked() == 1
+    assert mounter.mount_of(os.fsencode(place)).device == mount.device
+    mounter.release(Volume(mount.device, mount.filesystem_uuid or "", mount.filesystem_type), "photos-03")
+    assert luks_bed.unlocked() == 0
+    mounter.release(container, "photos-03")

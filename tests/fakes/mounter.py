@@ -101,6 +101,10 @@ class FakeMounter:
         """Somebody else mounts the disk, and unlocks it for that."""
         self._enter(self._shelf[volume.device], mount_point, ours=False)
 
+    def unlocked(self) -> int:
+        """How many containers are unlocked now."""
+        return sum(1 for disk in self._shelf.values() if disk.key and disk.mount_point)
+
     @contextmanager
     def mounted(self, volume: Volume, name: str, read_only: bool = False) -> Iterator[Mount]:
         """See the port."""

@@ -224,6 +224,17 @@ def test_rule_starts_the_daemon_for_enrolled_disks_only(tmp_path: Path) -> None:
             assert "UDISKS_AUTO=0" in told
             assert any(line.startswith("TAGS=") and ":systemd:" in line for line in told)
         assert "SYSTEMD_WANTS" not in run("udevadm", "info", "--query=property", foreign.device)
+        # As if device-mapper had made it for us: not new to us, but not for the desktop either.
+        name = f'KERNEL=="{os.path.basename(enrolled.device)}", ENV{{DM_NAME}}="distbackup-1"\n'
+        Path("/run/udev/rules.d/70-dm.rules").write_text(name)
+        run("udevadm", "control", "--reload")
+        run("udevadm", "trigger", "--settle", "--action=change", enrolled.device)
+        told = run("udevadm", "info", "--query=property", enrolled.device).splitlines()
+        assert "UDISKS_AUTO=0" in told
+        assert not any(line.startswith("SYSTEMD_WANTS=") for line in told)
+        assert volumes_with_uuid(enrolled.filesystem_uuid, Commands()) == []
+        Path("/run/udev/rules.d/70-dm.rules").unlink()
+        run("udevadm", "control", "--reload")
         EnrolledDisks().publish(set())
         run("udevadm", "trigger", "--settle", "--action=change", enrolled.device)
         assert "SYSTEMD_WANTS" not in run("udevadm", "info", "--query=property", enrolled.device)
