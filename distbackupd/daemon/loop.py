@@ -185,7 +185,7 @@ class Loop:
                 if wish.update:
                     self._scan_everything(stop, wish.ignore_lock)
                 else:
-                    self._scan_touched()
+                    self._scan_what_is_news()
                 with self._household.copying():
                     self._engine.back_up_disk(disk, wish, stop, self._begins, self._inbox.waiting_volumes())
             case EjectAsked(_, disk):
