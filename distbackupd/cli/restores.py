@@ -7,10 +7,13 @@ import os
 from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.recognition import recognise
-from distbackupd.engine.restoration import RestoreOptions, RestoreReport, restore
+from distbackupd.engine.restoration import restore
+from distbackupd.engine.restore_meaning import RestoreOptions
+from distbackupd.engine.restore_tally import RestoreReport
 from distbackupd.model.errors import UsageError
 from distbackupd.model.text import join_words, printable, say_count, say_size
 from distbackupd.planning.destination import check_destination
+from distbackupd.planning.selection import Selection
 from distbackupd.wiring import open_target
 
 
@@ -24,7 +27,7 @@ def restore_files(session: CommandSession) -> int:
         raise UsageError(f"{printable(destination)} is no folder; nothing was restored")
     pattern = arguments.filter
     options = RestoreOptions(
-        pattern=None if pattern is None else os.fsencode(pattern),
+        selection=Selection() if pattern is None else Selection([os.fsencode(pattern)]),
         link=arguments.link,
         existing=tuple(os.path.realpath(os.fsencode(path)) for path in arguments.existing),
         overwrite=arguments.overwrite,
@@ -37,8 +40,8 @@ def restore_files(session: CommandSession) -> int:
         with open_target(destination) as target:
             report = restore(session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop)
     met = report.restored + report.left_alone + report.failed_files + report.missing_files + report.in_the_way
-    if options.pattern is not None and not met and not options.existing:
-        raise UsageError(f"nothing in the catalogue matches '{printable(options.pattern)}'; 'dsb ls' lists what there is")
+    if pattern is not None and not met and not options.existing:
+        raise UsageError(f"nothing in the catalogue matches '{printable(pattern)}'; 'dsb ls' lists what there is")
     names = {known.id: known.name for known in session.bench.catalogue.disks.all()}
     if session.json:
         say_json(_described(report, names))

@@ -7,9 +7,9 @@ regular files in batches to worker threads, which read, hash and write. Nothing 
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from distbackupd.engine.ports import (
     BadContent,
@@ -21,66 +21,17 @@ from distbackupd.engine.ports import (
     RestoreTarget,
     Stop,
 )
-from distbackupd.engine.pulse import WORKERS, Meter, work_in_threads
+from distbackupd.engine.pulse import WORKERS, Meter, handfuls, work_in_threads
+from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
+from distbackupd.engine.restore_tally import RestoreReport, Tally
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import Interrupted
-from distbackupd.model.events import BadCopyFound, Remark
 from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
-from distbackupd.model.text import join_words, printable, say_count
-from distbackupd.planning.selection import PassedFolders, matcher, prefix
+from distbackupd.model.text import say_count
+from distbackupd.planning.disk_choice import NOTHING, Share
 
-NAMES_KEPT = 20
-"""So many names of missing, failed and obstructed files are told and kept; the others are counted."""
 _BATCH_FILES = 32
 _BATCH_BYTES = 8 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreOptions:
-    """What to restore and how.
-
-    ``pattern``: only what it means (see :mod:`distbackupd.planning.selection`), with the folders above. ``link``: files
-    become names of the disk's own object files instead of copies: nothing is read, checked or kept of their metadata,
-    whoever writes to one damages the backup, and the destination must be on the disk. ``existing``: what is present
-    below one of these folders is ignored. ``overwrite``: replace files that differ. ``simulate``: change nothing.
-    """
-
-    pattern: bytes | None = None
-    link: bool = False
-    existing: tuple[bytes, ...] = ()
-    overwrite: bool = False
-    simulate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
-    """What became of every entry that was meant.
-
-    ``restored`` counts entries of every kind, ``restored_bytes`` content that was written. ``needed_disks``: how many
-    of the missing files each other disk holds, by disk id; ``unheld``: how many are on no disk at all. ``failed`` (path
-    and reason), ``missing_names`` and ``in_the_way_names`` are the first ones only. ``bad_digests``: objects whose copy
-    on this disk is bad. ``not_kept``: what the destination could not take, by kind.
-    """
-
-    restored: int
-    restored_bytes: int
-    left_alone: int
-    failed_files: int
-    failed: tuple[tuple[bytes, str], ...]
-    missing_files: int
-    missing_bytes: int
-    missing_names: tuple[bytes, ...]
-    needed_disks: dict[int, int]
-    unheld: int
-    in_the_way: int
-    in_the_way_names: tuple[bytes, ...]
-    bad_digests: tuple[bytes, ...]
-    not_kept: Mapping[str, int]
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything that was meant is at the destination now."""
-        return not (self.failed_files or self.missing_files or self.in_the_way)
 
 
 def restore(
@@ -104,7 +55,45 @@ def restore(
         UsageError: ``link``, and the destination is on another file system.
         Interrupted: ``stop`` was set.
     """
-    return _Restoration(catalogue, disk, store, target, options, reporter, stop).run(workers)
+    tally = Tally(reporter)
+    reading = Reading(disk, store) if disk is not None and store is not None else None
+    everything = options.selection.is_plain and options.selection.roots == [b"/"]
+    expected = Share(catalogue.files.count()[0], 0) if everything else NOTHING
+    restoration = RestorePass(catalogue, target, options, reporter, stop, tally)
+    not_kept = restoration.run(reading, Scope(), expected, workers)
+    tally.sum_up(not_kept)
+    refuse_if_stopped(stop, tally)
+    return tally.report(not_kept)
+
+
+def refuse_if_stopped(stop: Stop, tally: Tally) -> None:
+    """Raise Interrupted if somebody asked to stop."""
+    if stop.is_set():
+        raise Interrupted(
+            f"interrupted after {say_count(tally.restored, 'entry', 'entries')}; what is restored is whole and stays, "
+            "the same command goes on there"
+        )
+
+
+class Reading(NamedTuple):
+    """The disk that is read."""
+
+    disk: BackupDisk
+    store: DiskStore
+
+
+class Scope(NamedTuple):
+    """What a pass is for.
+
+    ``bare``: also for what has no content. ``others``: also to look which files are missing whose content is elsewhere,
+    and to mend the metadata of those that are right. ``judged``: what stood at the destination before is counted
+    already. ``done``: what these disks hold has been restored, but for what is bad there.
+    """
+
+    bare: bool = True
+    others: bool = True
+    judged: bool = False
+    done: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -115,129 +104,96 @@ class _Result:
     bad: bool = False
 
 
-@dataclass(slots=True)
-class _Tally:
-    restored: int = 0
-    restored_bytes: int = 0
-    left_alone: int = 0
-    failed_files: int = 0
-    failed: list[tuple[bytes, str]] = field(default_factory=list)
-    missing_files: int = 0
-    missing_bytes: int = 0
-    missing_names: list[bytes] = field(default_factory=list)
-    needed_disks: Counter[int] = field(default_factory=Counter)
-    unheld: int = 0
-    in_the_way: int = 0
-    in_the_way_names: list[bytes] = field(default_factory=list)
-    bad_digests: set[bytes] = field(default_factory=set)
-
-
-class _Restoration:
-    """One restore under way."""
+class RestorePass:
+    """Goes once through all that is meant, each time it is :meth:`run`; what becomes of it is added to ``tally``."""
 
     def __init__(
         self,
         catalogue: Catalogue,
-        disk: BackupDisk | None,
-        store: DiskStore | None,
         target: RestoreTarget,
         options: RestoreOptions,
         reporter: Reporter,
         stop: Stop,
+        tally: Tally,
     ) -> None:
         self._catalogue = catalogue
-        self._disk = disk
-        self._store = store
         self._target = target
         self._options = options
         self._reporter = reporter
-        self._stop = stop
         self._meter = Meter(stop)
-        self._passed = PassedFolders()
-        self._tally = _Tally()
+        self._tally = tally
+        self._meaning = Meaning(catalogue.history, target, options)
+        self._reading: Reading | None = None
+        self._scope = Scope()
+        self._joins_present = False
         self._first_names: dict[tuple[int, int], tuple[bytes, EntryKind, bytes | None]] = {}
         """What inodes with several names were restored as: path, kind, digest."""
 
-    def run(self, workers: int) -> RestoreReport:
-        entries = self._catalogue.files.count()[0] if self._options.pattern is None else 0
-        self._reporter.begin("restoring", entries)
+    def run(
+        self, reading: Reading | None, scope: Scope, expected: Share = NOTHING, workers: int = WORKERS
+    ) -> Mapping[str, int]:
+        """Restore what the scope means; what the destination could not keep so far, by kind.
+
+        ``expected`` is for showing progress. A stop ends it early; whoever calls it looks for that.
+        """
+        self._reading, self._scope = reading, scope
+        self._joins_present = not self._options.link and not self._target.is_empty()
+        self._first_names.clear()
+        self._reporter.begin("restoring", expected.files, expected.size)
         not_kept: Mapping[str, int] = {}
         try:
-            for results in work_in_threads(self._batches(), self._restore_batch, self._meter, self._reporter, workers):
+            for results in work_in_threads(
+                self._batches(), self._restore_batch, self._meter, self._reporter, workers, self._settle
+            ):
                 for result in results:
                     self._account(result)
                 if results:
                     self._reporter.advance(len(results), 0, results[-1].entry.path)
         except Interrupted:
-            pass  # told below, with what is done
+            pass  # told by whoever looks at the stop, with what is done
         finally:
             if not self._options.simulate:
                 not_kept = self._target.finish()
             self._reporter.end()
-        tally = self._tally
-        self._tell(not_kept)
-        if self._stop.is_set():
-            raise Interrupted(
-                f"interrupted after {say_count(tally.restored, 'entry', 'entries')}; what is restored is whole and stays, "
-                "the same command goes on there"
-            )
-        return RestoreReport(
-            restored=tally.restored,
-            restored_bytes=tally.restored_bytes,
-            left_alone=tally.left_alone,
-            failed_files=tally.failed_files,
-            failed=tuple(tally.failed),
-            missing_files=tally.missing_files,
-            missing_bytes=tally.missing_bytes,
-            missing_names=tuple(tally.missing_names),
-            needed_disks=dict(tally.needed_disks),
-            unheld=tally.unheld,
-            in_the_way=tally.in_the_way,
-            in_the_way_names=tuple(tally.in_the_way_names),
-            bad_digests=tuple(sorted(tally.bad_digests)),
-            not_kept=not_kept,
-        )
+        return not_kept
+
+    def _settle(self) -> None:
+        if not self._options.simulate:
+            self._target.settle()
 
     def _batches(self) -> Iterator[list[RestoreEntry]]:
         """Regular files for the workers; everything else is done here, in between."""
-        batch: list[RestoreEntry] = []
-        size = 0
-        for entry in self._meant():
+        return handfuls(self._for_workers(), lambda entry: entry.size, _BATCH_FILES, _BATCH_BYTES)
+
+    def _for_workers(self) -> Iterator[RestoreEntry]:
+        for entry in self._meaning.entries(self._holder_sets(), self._scope.bare):
             if self._meter.is_set():
                 return
-            if not self._is_for_workers(entry):
-                self._reporter.advance(1, 0, entry.path)
+            if entry.digest is not None and not self._scope.others and self._is_done(entry, entry.digest):
                 continue
-            batch.append(entry)
-            size += entry.size
-            if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
-
-    def _meant(self) -> Iterator[RestoreEntry]:
-        """Entries to restore, and before them those of the folders above them."""
-        pattern = self._options.pattern
-        matches = None if pattern is None else matcher(pattern)
-        narrowed = b"/" if pattern is None else prefix(pattern)
-        self._pass_folders_above(narrowed)
-        for entry in self._catalogue.files.restore_entries(narrowed):
-            if (matches is None or matches(entry.path)) and not self._is_present_elsewhere(entry):
-                yield from self._passed.take_above(entry.path)
+            if self._is_for_workers(entry):
                 yield entry
-            elif entry.kind is EntryKind.FOLDER:
-                self._passed.add(entry)
+            else:
+                self._reporter.advance(1, 0, entry.path)
 
-    def _pass_folders_above(self, path: bytes) -> None:
-        while path != b"/":
-            path = path.rpartition(b"/")[0] or b"/"
-            first = next(self._catalogue.files.restore_entries(path), None)
-            if first is not None and first.path == path and first.kind is EntryKind.FOLDER:
-                self._passed.add(first)
+    def _holder_sets(self) -> list[int] | None:
+        """Numbers of the holder sets whose objects are read in this pass; None: all."""
+        if self._scope.others:
+            return None
+        if self._reading is None:
+            return []
+        disk = self._reading.disk.id
+        # What was bad elsewhere is looked for in Python.
+        done = frozenset() if self._tally.bad else self._scope.done
+        sets = self._catalogue.objects.holder_sets()
+        return [number for number, members in sets.items() if disk in members and not members & done]
 
-    def _is_present_elsewhere(self, entry: RestoreEntry) -> bool:
-        return any(self._target.exists_below(folder, entry.path) for folder in self._options.existing)
+    def _is_done(self, entry: RestoreEntry, digest: bytes) -> bool:
+        """Whether an earlier disk brought its content, or this disk's copy is known to be bad."""
+        bad = self._tally.bad.get(digest, set())
+        if self._reading is not None and self._reading.disk.id in bad:
+            return True
+        return bool(entry.holders & self._scope.done - bad)
 
     def _is_for_workers(self, entry: RestoreEntry) -> bool:
         """Do what is quick, or must be in order; what remains is a file whose content lies on the disk."""
@@ -245,10 +201,12 @@ class _Restoration:
             self._foresee(entry)
             return False
         if entry.kind is EntryKind.FOLDER:
-            self._account(self._attempt(entry, self._target.make_folder))
+            result = self._attempt(entry, self._target.make_folder)
+            if self._scope.bare:
+                self._account(result)
             return False
         several_names = bool(entry.flags and entry.flags & EntryFlag.LINKED and entry.inode) and not self._options.link
-        if several_names and self._link_to_first(entry):
+        if several_names and (self._link_to_first(entry) or self._link_to_present(entry)):
             return False
         if entry.digest is not None and not self._is_here(entry):
             if self._foresee(entry) is Placement.LEFT_ALONE and several_names:
@@ -267,7 +225,7 @@ class _Restoration:
         return True
 
     def _is_here(self, entry: RestoreEntry) -> bool:
-        return self._disk is not None and self._disk.id in entry.holders
+        return self._reading is not None and self._reading.disk.id in entry.holders
 
     def _link_to_first(self, entry: RestoreEntry) -> bool:
         """Whether the entry is dealt with: it became another name of what was restored before, or failed to."""
@@ -281,6 +239,16 @@ class _Restoration:
             return False
         self._account(result, written=False)
         return True
+
+    def _link_to_present(self, entry: RestoreEntry) -> bool:
+        """The same with a name that an earlier restore brought, and that this one may not even mean."""
+        if not self._joins_present or entry.digest is None or self._foreseen(entry) is not Placement.RESTORED:
+            return False
+        for path in self._catalogue.history.names_of(entry, self._options.at):
+            if path != entry.path and self._foreseen(entry._replace(path=path)) is Placement.LEFT_ALONE:
+                self._first_names[entry.device, entry.inode] = (path, entry.kind, entry.digest)
+                return self._link_to_first(entry)
+        return False
 
     def _remember_first(self, entry: RestoreEntry) -> None:
         self._first_names[entry.device, entry.inode] = (entry.path, entry.kind, entry.digest)
@@ -298,13 +266,14 @@ class _Restoration:
         return results
 
     def _place(self, entry: RestoreEntry) -> Placement:
+        overwrite = self._options.overwrite
         if entry.digest is None:
-            return self._target.place(entry, None, self._meter, self._options.overwrite)
-        assert self._store is not None
-        open_content = functools.partial(self._store.open_object, entry.digest)
+            return self._target.place(entry, None, self._meter, overwrite)
+        assert self._reading is not None
+        open_content = functools.partial(self._reading.store.open_object, entry.digest)
         if self._options.link:
-            return self._target.link_content(entry, open_content, self._options.overwrite)
-        return self._target.place(entry, open_content, self._meter, self._options.overwrite)
+            return self._target.link_content(entry, open_content, overwrite)
+        return self._target.place(entry, open_content, self._meter, overwrite, mend=not self._scope.judged)
 
     def _attempt(self, entry: RestoreEntry, do: Callable[[RestoreEntry], Placement]) -> _Result:
         try:
@@ -314,57 +283,30 @@ class _Restoration:
         except BadContent as error:
             return _Result(entry, None, str(error), bad=True)
 
+    def _foreseen(self, entry: RestoreEntry) -> Placement | None:
+        return self._attempt(entry, lambda entry: self._target.foresee(entry, self._options.overwrite)).placement
+
     def _foresee(self, entry: RestoreEntry) -> Placement | None:
         """Count what would become of the entry, or what becomes of one whose content is not on this disk."""
         result = self._attempt(entry, lambda entry: self._target.foresee(entry, self._options.overwrite))
         if result.placement is Placement.RESTORED and entry.digest is not None and not self._is_here(entry):
-            self._count_missing(entry)
-        else:
-            self._account(result)
+            self._tally.miss(entry, entry.holders)
+            return result.placement
+        if result.placement is Placement.LEFT_ALONE and not self._options.simulate:
+            # Only what is right is mended, so there is nothing to read.
+            result = self._attempt(entry, lambda entry: self._target.place(entry, _read_nothing, self._meter, False))
+        self._account(result)
         return result.placement
 
-    def _count_missing(self, entry: RestoreEntry) -> None:
-        tally = self._tally
-        tally.missing_files += 1
-        tally.missing_bytes += entry.size
-        tally.needed_disks.update(entry.holders)
-        tally.unheld += not entry.holders
-        if len(tally.missing_names) < NAMES_KEPT:
-            tally.missing_names.append(entry.path)
-
     def _account(self, result: _Result, written: bool = True) -> None:
-        tally, entry = self._tally, result.entry
-        if result.placement is Placement.RESTORED:
-            tally.restored += 1
-            if written and entry.kind is EntryKind.FILE and not self._options.link:
-                tally.restored_bytes += entry.size
-        elif result.placement is Placement.LEFT_ALONE:
-            tally.left_alone += 1
-        elif result.placement is Placement.IN_THE_WAY:
-            tally.in_the_way += 1
-            if len(tally.in_the_way_names) < NAMES_KEPT:
-                tally.in_the_way_names.append(entry.path)
-                self._reporter.tell(Remark(f"{printable(entry.path)}: not restored, something else is in its place"))
-        elif result.placement is None:
-            self._account_failure(result)
+        tally, entry, placement = self._tally, result.entry, result.placement
+        if result.bad and self._reading is not None and entry.digest is not None:
+            tally.find_bad(entry, entry.digest, self._reading.disk, result.problem)
+        elif placement is None:
+            tally.fail(entry, result.problem)
+        elif not self._scope.judged or entry.digest is None or placement is Placement.RESTORED:
+            tally.place(entry, placement, written and not self._options.link)
 
-    def _account_failure(self, result: _Result) -> None:
-        tally, entry = self._tally, result.entry
-        tally.failed_files += 1
-        if result.bad and self._disk is not None and entry.digest is not None:
-            if entry.digest not in tally.bad_digests:
-                disk = self._disk
-                self._reporter.tell(BadCopyFound(disk.name, disk.uuid, entry.digest.hex(), entry.path, result.problem))
-            tally.bad_digests.add(entry.digest)
-        elif len(tally.failed) < NAMES_KEPT:
-            self._reporter.tell(Remark(f"{printable(entry.path)}: not restored, {result.problem}"))
-        if len(tally.failed) < NAMES_KEPT:
-            tally.failed.append((entry.path, result.problem))
 
-    def _tell(self, not_kept: Mapping[str, int]) -> None:
-        if self._tally.in_the_way:
-            count = say_count(self._tally.in_the_way, "entry", "entries")
-            self._reporter.tell(Remark(f"{count} left out because something else is in place; --overwrite replaces files"))
-        if not_kept:
-            kinds = [f"{kind} ({count:,} times)" for kind, count in sorted(not_kept.items())]
-            self._reporter.tell(Remark(f"the destination could not keep everything: {join_words(kinds)}"))
+def _read_nothing() -> int:
+    raise EntryRefused("it vanished just now")

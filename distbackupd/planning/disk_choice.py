@@ -24,6 +24,9 @@ class Share(NamedTuple):
         return Share(self.files + files, self.size + size)
 
 
+NOTHING = Share(0, 0)
+
+
 class ReadableDisk(NamedTuple):
     """A disk that can be asked for. ``here``: it is plugged in; ``freshness``: higher where it was verified later."""
 
@@ -57,8 +60,8 @@ def choose_disks(wanted: Mapping[frozenset[int], Share], disks: Sequence[Readabl
     shares: dict[frozenset[int], Share] = {}
     for holders, share in wanted.items():
         able = holders.intersection(known)
-        shares[able] = shares.get(able, Share(0, 0)).with_more(*share)
-    lost = shares.pop(frozenset(), Share(0, 0))
+        shares[able] = shares.get(able, NOTHING).with_more(*share)
+    lost = shares.pop(frozenset(), NOTHING)
     by_freshness = sorted(disks, key=lambda disk: (-disk.freshness, disk.id))
     costs = {disk.id: (_READ if disk.here else _FETCH) + rank for rank, disk in enumerate(by_freshness)}
     needed = cheapest_cover(shares, costs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import pickle
 import stat
@@ -24,42 +23,37 @@ from distbackupd.model.files import EntryKind, RestoreEntry
 from distbackupd.model.text import printable
 from distbackupd.sources.confined import ConfinedFolders, checked_name
 from distbackupd.sources.restored_content import copy_content, open_object
-from distbackupd.sources.restored_metadata import give_metadata, give_metadata_to_new_file, same_time
+from distbackupd.sources.restored_mark import MARK_NAME, RestoreMark
+from distbackupd.sources.restored_metadata import give_metadata, give_metadata_to_new_file
+from distbackupd.sources.restored_names import FORMATS, compare, create, discard, is_temporary, state_of, temporary_name
+from distbackupd.sources.restored_trouble import UNABLE, told
 from distbackupd.streams import CHUNK
 
-_FORMATS = {
-    EntryKind.FILE: stat.S_IFREG,
-    EntryKind.FOLDER: stat.S_IFDIR,
-    EntryKind.SYMBOLIC_LINK: stat.S_IFLNK,
-    EntryKind.FIFO: stat.S_IFIFO,
-    EntryKind.CHARACTER_DEVICE: stat.S_IFCHR,
-    EntryKind.BLOCK_DEVICE: stat.S_IFBLK,
-}
 _KIND_NAMES = {
     EntryKind.SYMBOLIC_LINK: "symbolic link",
     EntryKind.FIFO: "fifo",
     EntryKind.CHARACTER_DEVICE: "device node",
     EntryKind.BLOCK_DEVICE: "device node",
 }
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_GONE = (errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ENOMEM, errno.EMFILE)
-_UNABLE = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
 class FolderTarget:
     """See :class:`distbackupd.engine.ports.RestoreTarget`. The folder is made when something is first written.
 
     Content is written to a temporary name in the same folder and takes its final name when it is complete, hashed and
-    has its metadata; an interrupted restore leaves no half files under final names, and the next one replaces what it
-    left under temporary names.
+    has its metadata; an interrupted restore leaves no half files under final names, and the next one replaces or removes
+    what it left under temporary names. What a power cut took back is found by :class:`RestoreMark`.
     """
 
     def __init__(self, root: bytes) -> None:
         self._path = root
         self._lock = threading.Lock()
         self._folders: ConfinedFolders | None = None
+        self._mark: RestoreMark | None = None
         self._root_is_new = False
         self._lost: Counter[str] = Counter()
+        self._folders_told: set[int] = set()
+        self._genuine: set[bytes] = set()
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the target
         self._spooled = array("Q")
 
@@ -72,9 +66,21 @@ class FolderTarget:
     def close(self) -> None:
         """Close every descriptor."""
         self._spool.close()
+        if self._mark is not None:
+            self._mark.close()
         if self._folders is not None:
             self._folders.close()
             self._folders = None
+
+    def is_empty(self) -> bool:
+        """Whether nothing stands there yet."""
+        try:
+            with os.scandir(self._path) as names:
+                return all(item.name == MARK_NAME for item in names)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def make_folder(self, entry: RestoreEntry) -> Placement:
         """Make the folder with a mode that lets nobody else in; its metadata comes with :meth:`finish`."""
@@ -83,6 +89,7 @@ class FolderTarget:
                 return self._take_root(entry)
             try:
                 folder, name = self._locate(entry.path, make=True)
+                self._begin()
                 os.mkdir(name, 0o700, dir_fd=folder)
             except FileExistsError:
                 state = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -96,12 +103,19 @@ class FolderTarget:
             self._remember(entry)
         return Placement.RESTORED
 
-    def place(self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool) -> Placement:
+    def place(
+        self,
+        entry: RestoreEntry,
+        open_content: Callable[[], int] | None,
+        pulse: Pulse,
+        overwrite: bool,
+        mend: bool = True,
+    ) -> Placement:
         """Restore an entry that is no folder, whole or not at all. See the port."""
         try:
-            return self._place(entry, open_content, pulse, overwrite)
+            return self._place(entry, open_content, pulse, overwrite, mend)
         except OSError as error:
-            raise self._told(error) from error
+            raise told(error, self._path) from error
 
     def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
         """Make the entry another name of what was restored at ``first``; NOT_KEPT where that cannot be."""
@@ -113,7 +127,7 @@ class FolderTarget:
             try:
                 return self._link_descriptor(source, entry, overwrite, relink=True)
             except OSError as error:
-                if error.errno not in (*_UNABLE, errno.EMLINK, errno.EXDEV, errno.ENOENT):
+                if error.errno not in (*UNABLE, errno.EMLINK, errno.EXDEV, errno.ENOENT):
                     raise
                 self._lose("hard link")
                 return Placement.NOT_KEPT
@@ -129,7 +143,7 @@ class FolderTarget:
                     raise BadContent("its size is not what the catalogue says")
                 placement = self._link_descriptor(source, entry, overwrite, relink=False)
             except OSError as error:
-                if error.errno not in (*_UNABLE, errno.EXDEV):
+                if error.errno not in (*UNABLE, errno.EXDEV):
                     raise
                 raise UsageError(
                     f"{printable(self._path)} cannot hold hard links to the disk's objects; nothing more was restored: "
@@ -153,8 +167,8 @@ class FolderTarget:
                 return Placement.RESTORED
             except NotADirectoryError:
                 return Placement.IN_THE_WAY
-            state = _state(folder, name)
-            return Placement.RESTORED if state is None else _compare(folder, name, state, entry, overwrite)
+            state = state_of(folder, name)
+            return Placement.RESTORED if state is None else compare(folder, name, state, entry, overwrite, self._mark)
 
     def exists_below(self, folder: bytes, path: bytes) -> bool:
         """Whether anything stands at the virtual ``path`` below another real folder."""
@@ -164,46 +178,86 @@ class FolderTarget:
             return False
         return True
 
+    def settle(self) -> None:
+        """Now and then, see to it that what was restored so far survives a power cut."""
+        if self._mark is not None:
+            with self._in_words():
+                self._mark.settle()
+
     def finish(self) -> Mapping[str, int]:
         """Give all folders their metadata, what was made last first. What could not be kept, and how often."""
+        root: RestoreEntry | None = None
         while self._spooled:
             self._spool.seek(self._spooled.pop())
             entry: RestoreEntry = pickle.load(self._spool)  # noqa: S301 - our own file, which has no name
-            try:
-                with self._in_words():
-                    descriptor = self._below().open(entry.path)
-                    give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, self._lose)
-            except EntryRefused:
-                self._lose("metadata of a folder")
+            if entry.path == b"/":
+                root = entry
+            else:
+                self._finish_folder(entry)
+        self._spool.truncate(0)
+        if self._mark is not None:
+            with self._in_words():
+                self._mark.end()
+        if root is not None:
+            self._finish_folder(root)
         return dict(self._lost)
 
+    def _finish_folder(self, entry: RestoreEntry) -> None:
+        lost: list[str] = []
+        try:
+            with self._in_words():
+                descriptor = self._below().open(entry.path)
+                if self._mark is not None and self._mark.was_left:
+                    self._remove_leftovers(descriptor, entry.path)
+                give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, lost.append)
+        except EntryRefused:
+            lost.append("metadata of a folder")
+        # A folder that several disks fill is finished several times, and told once.
+        if lost and hash(entry.path) not in self._folders_told:
+            self._folders_told.add(hash(entry.path))
+            for kind in lost:
+                self._lose(kind)
+
+    def _remove_leftovers(self, folder: int, path: bytes) -> None:
+        for name in os.listdir(b"/proc/self/fd/%d" % folder):
+            if is_temporary(name) and path.rstrip(b"/") + b"/" + name not in self._genuine:
+                discard(folder, name)
+
+    def _begin(self) -> None:
+        if self._mark is not None and not self._mark.begun:
+            with self._lock:
+                self._mark.begin()
+
     def _place(
-        self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool
+        self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool, mend: bool
     ) -> Placement:
         try:
             folder, name = self._locate(entry.path, make=True)
         except NotADirectoryError:
             return Placement.IN_THE_WAY
-        state = _state(folder, name)
+        state = state_of(folder, name)
         if state is not None:
-            placement = _compare(folder, name, state, entry, overwrite)
-            if placement is Placement.LEFT_ALONE:
+            placement = compare(folder, name, state, entry, overwrite, self._mark)
+            if placement is Placement.LEFT_ALONE and mend:
                 self._give_metadata(folder, name, entry)
             if placement is not Placement.RESTORED:
                 return placement
-        temporary = _temporary(name)
+        self._begin()
+        if is_temporary(name):
+            self._genuine.add(entry.path)
+        temporary = temporary_name(name)
         try:
             if entry.kind is EntryKind.FILE:
                 self._write_file(folder, temporary, entry, open_content, pulse)
             elif not self._make_special(folder, temporary, entry):
                 return Placement.NOT_KEPT
-            if entry.size > CHUNK and state is None and not overwrite and _state(folder, name) is not None:
+            if entry.size > CHUNK and state is None and not overwrite and state_of(folder, name) is not None:
                 # Somebody put it there while the content was copied, which can take hours.
-                _discard(folder, temporary)
+                discard(folder, temporary)
                 return Placement.IN_THE_WAY
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            _discard(folder, temporary)
+            discard(folder, temporary)
             raise
         return Placement.RESTORED
 
@@ -215,7 +269,9 @@ class FolderTarget:
                     if not os.path.isdir(self._path):
                         os.makedirs(self._path)
                     self._root_is_new = not os.listdir(self._path)
-                    self._folders = ConfinedFolders(os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                    descriptor = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                    self._mark = RestoreMark(descriptor)
+                    self._folders = ConfinedFolders(descriptor)
                 except OSError as error:
                     raise TargetTrouble(
                         f"{printable(self._path)} cannot be restored to: {error.strerror}; nothing was restored"
@@ -253,7 +309,7 @@ class FolderTarget:
     ) -> None:
         content = open_object(open_content) if open_content is not None else None
         try:
-            descriptor = _create(folder, temporary)
+            descriptor = create(folder, temporary)
             try:
                 if content is not None:
                     copy_content(content, descriptor, entry, pulse)
@@ -266,14 +322,14 @@ class FolderTarget:
 
     def _make_special(self, folder: int, temporary: bytes, entry: RestoreEntry) -> bool:
         """Make a link, fifo or device node; whether the destination can hold it."""
-        _discard(folder, temporary)
+        discard(folder, temporary)
         try:
             if entry.kind is EntryKind.SYMBOLIC_LINK:
                 os.symlink(entry.target, temporary, dir_fd=folder)
             else:
-                os.mknod(temporary, 0o600 | _FORMATS[entry.kind], entry.attributes.rdev, dir_fd=folder)
+                os.mknod(temporary, 0o600 | FORMATS[entry.kind], entry.attributes.rdev, dir_fd=folder)
         except (OSError, ValueError, OverflowError) as error:
-            if isinstance(error, OSError) and error.errno not in _UNABLE:
+            if isinstance(error, OSError) and error.errno not in UNABLE:
                 raise
             self._lose(_KIND_NAMES[entry.kind])
             return False
@@ -295,18 +351,19 @@ class FolderTarget:
             folder, name = self._locate(entry.path, make=True)
         except NotADirectoryError:
             return Placement.IN_THE_WAY
-        state = _state(folder, name)
+        state = state_of(folder, name)
+        self._begin()
         original = b"/proc/self/fd/%d" % source
         if state is None:
             os.link(original, name, dst_dir_fd=folder, follow_symlinks=True)
             return Placement.RESTORED
         if os.path.samestat(state, os.fstat(source)):
             return Placement.LEFT_ALONE
-        placement = _compare(folder, name, state, entry, overwrite)
+        placement = compare(folder, name, state, entry, overwrite, self._mark)
         if placement is Placement.IN_THE_WAY or (placement is Placement.LEFT_ALONE and not relink):
             return placement
-        temporary = _temporary(name)
-        _discard(folder, temporary)
+        temporary = temporary_name(name)
+        discard(folder, temporary)
         os.link(original, temporary, dst_dir_fd=folder, follow_symlinks=True)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         return Placement.RESTORED
@@ -332,56 +389,4 @@ class FolderTarget:
         try:
             yield
         except OSError as error:
-            raise self._told(error) from error
-
-    def _told(self, error: OSError) -> TargetTrouble | EntryRefused:
-        place = printable(self._path)
-        if error.errno in _FULL:
-            return TargetTrouble(
-                f"{place} is full; what was restored stays: make room and restore again, what is right is left alone"
-            )
-        if error.errno in _GONE:
-            return TargetTrouble(f"{place} cannot be written: {error.strerror}; what was restored stays")
-        return EntryRefused(f"it cannot be written: {error.strerror}")
-
-
-def _state(folder: int, name: bytes) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def _compare(folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry, overwrite: bool) -> Placement:
-    """What is to become of an entry where something stands already; RESTORED: it is to be replaced."""
-    right = stat.S_IFMT(state.st_mode) == _FORMATS[entry.kind]
-    if right and entry.kind is EntryKind.FILE:
-        right = state.st_size == entry.size and same_time(state.st_mtime_ns, entry.mtime_ns)
-    elif right and entry.kind is EntryKind.SYMBOLIC_LINK:
-        right = os.readlink(name, dir_fd=folder) == entry.target
-    elif right and entry.kind in (EntryKind.CHARACTER_DEVICE, EntryKind.BLOCK_DEVICE):
-        right = state.st_rdev == entry.attributes.rdev
-    if right:
-        return Placement.LEFT_ALONE
-    if overwrite and not stat.S_ISDIR(state.st_mode) and entry.kind is not EntryKind.FOLDER:
-        return Placement.RESTORED
-    return Placement.IN_THE_WAY
-
-
-def _temporary(name: bytes) -> bytes:
-    """Always the same for a name, so that the next restore replaces what an interrupted one left."""
-    return b".dbtmp~" + hashlib.blake2b(name, digest_size=10).hexdigest().encode()
-
-
-def _create(folder: int, temporary: bytes) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(temporary, flags, 0o600, dir_fd=folder)
-    except FileExistsError:
-        os.unlink(temporary, dir_fd=folder)
-        return os.open(temporary, flags, 0o600, dir_fd=folder)
-
-
-def _discard(folder: int, temporary: bytes) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(temporary, dir_fd=folder)
+            raise told(error, self._path) from error

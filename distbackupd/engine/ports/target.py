@@ -45,17 +45,27 @@ class RestoreTarget(Protocol):
     """A folder below which a tree is restored. Nothing outside of it is ever touched, whatever the entries say.
 
     Every method takes entries with virtual, absolute paths, and raises EntryRefused or TargetTrouble. Folders on the
-    way are made where they are missing. All but ``make_folder`` and ``finish`` are thread-safe.
+    way are made where they are missing. ``place``, ``link``, ``link_content`` and ``foresee`` are thread-safe.
+
+    What a power cut took back from an earlier restore, though it stands there under its final name, is found by reading
+    what that one wrote last, and replaced.
     """
 
     def make_folder(self, entry: RestoreEntry) -> Placement:
         """Make the folder, or take it as it stands; its metadata comes with :meth:`finish`."""
 
-    def place(self, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse, overwrite: bool) -> Placement:
+    def place(
+        self,
+        entry: RestoreEntry,
+        open_content: Callable[[], int] | None,
+        pulse: Pulse,
+        overwrite: bool,
+        mend: bool = True,
+    ) -> Placement:
         """Restore an entry of any other kind, whole or not at all.
 
-        ``open_content`` gives a descriptor (closed here) of the content, None for what has none. Raises BadContent,
-        Interrupted, and what ``open_content`` raises.
+        ``open_content`` gives a descriptor (closed here) of the content, None for what has none. ``mend``: what is right
+        already gets its metadata again. Raises BadContent, Interrupted, and what ``open_content`` raises.
         """
 
     def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
@@ -70,5 +80,14 @@ class RestoreTarget(Protocol):
     def exists_below(self, folder: bytes, path: bytes) -> bool:
         """Whether anything stands at the virtual ``path`` below another real folder."""
 
+    def is_empty(self) -> bool:
+        """Whether nothing stands there yet, or not even the folder."""
+
+    def settle(self) -> None:
+        """To be called now and then: sees to it that what was restored so far survives a power cut."""
+
     def finish(self) -> Mapping[str, int]:
-        """Give all folders their metadata. What could not be kept, and how often: ``{"owner": 12}``."""
+        """Give all folders their metadata, and make all durable. What could not be kept, and how often: ``{"owner": 12}``.
+
+        More may be restored afterwards, and finished again.
+        """

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distbackupd.engine.restoration import RestoreOptions, restore
+from distbackupd.engine.restoration import restore
+from distbackupd.engine.restore_meaning import RestoreOptions
 from distbackupd.model.errors import DiskGone, Interrupted
 from distbackupd.model.events import BadCopyFound
+from distbackupd.planning.selection import Selection
 from distbackupd.sources.target import FolderTarget
 from tests.hand_made import HandMade, ObjectFolder, hand_made
 from tests.trees import assert_same_tree, build_nasty_tree, describe_tree, write_file
@@ -160,7 +162,7 @@ def test_restore_pattern_brings_what_it_means_with_the_folders_above(
     backup, bring_back, source, tmp_path, pattern, expected
 ):
     backup.back_up(source)
-    report = bring_back(pattern=pattern)
+    report = bring_back(selection=Selection([pattern]))
     assert report.complete
     if not expected:
         assert report.restored == 0
