@@ -146,7 +146,7 @@ async def _answer(changes: AsyncIterator[Change], job: int, view: JobView) -> An
             case Standing():
                 if waiting and change.state == "paused":
                     sys.stderr.write("distbackupd is paused; 'dsb resume' lets it go on\n")
-                elif waiting and change.state != "idle":
+                elif waiting and change.state in ("session", "scanning"):
                     sys.stderr.write(f"distbackupd is at work ({change.sentence}); this comes next\n")
                 waiting = False
                 view.stand(change)

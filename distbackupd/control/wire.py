@@ -51,11 +51,11 @@ def standing_properties(standing: Standing) -> dict[str, Variant]:
     if standing.activity:
         progress = {
             "activity": ("s", printable(standing.activity)),
-            "items": ("t", standing.items),
-            "total-items": ("t", standing.total_items),
-            "bytes": ("t", standing.done_bytes),
-            "total-bytes": ("t", standing.total_bytes),
-            "seconds": ("d", standing.seconds),
+            "items": ("t", max(0, standing.items)),
+            "total-items": ("t", max(0, standing.total_items)),
+            "bytes": ("t", max(0, standing.done_bytes)),
+            "total-bytes": ("t", max(0, standing.total_bytes)),
+            "seconds": ("d", float(standing.seconds)),
         }
     return {
         "State": ("s", standing.state),
@@ -90,7 +90,7 @@ def protection_properties(protection: Protection) -> dict[str, Variant]:
             "disk": ("s", printable(protection.wanted.disk)),
             "uuid": ("s", protection.wanted.uuid),
             "copies": ("u", protection.wanted.copies),
-            "bytes": ("t", protection.wanted.size),
+            "bytes": ("t", max(0, protection.wanted.size)),
             "sentence": ("s", printable(protection.wanted.sentence)),
         }
     return {
@@ -116,10 +116,10 @@ def _disk(disk: DiskStanding) -> dict[str, Variant]:
     return {
         "name": ("s", printable(disk.name)),
         "uuid": ("s", disk.uuid),
-        "capacity": ("t", disk.capacity),
-        "used": ("t", disk.used),
-        "objects": ("t", disk.objects),
-        "only-here": ("t", disk.only_here),
+        "capacity": ("t", max(0, disk.capacity)),
+        "used": ("t", max(0, disk.used)),
+        "objects": ("t", max(0, disk.objects)),
+        "only-here": ("t", max(0, disk.only_here)),
         "last-session": ("x", disk.last_session_at or 0),
     }
 

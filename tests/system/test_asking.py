@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -280,6 +281,27 @@ def test_watch_says_what_changes_until_it_is_interrupted(dsb: Dsb, daemon: Daemo
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate(timeout=20)
     assert (watching.returncode, err) == (0, "")
+
+
+def test_watch_on_a_terminal_is_a_line_that_changes_in_place(dsb: Dsb, daemon: Daemon) -> None:
+    ours, theirs = os.openpty()
+    seen = b""
+
+    def shown(sentence: bytes) -> bool:
+        nonlocal seen
+        if select.select([ours], [], [], 0)[0]:
+            seen += os.read(ours, 65536)
+        return sentence in seen
+
+    with dsb.start("status", "--watch", stdout=theirs) as watching:
+        os.close(theirs)
+        wait_until(lambda: shown(b"idle; "), "how it stands")
+        dsb.ok("backup", "one")
+        wait_until(lambda: shown(b"one: copied 3 objects"), "the session's end")
+        wait_until(lambda: shown(b"\r\x1b[2Kidle; "), "the line, written anew")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+    os.close(ours)
 
 
 def test_watch_without_a_daemon_says_what_is_at_work(dsb: Dsb, tmp_path: Path) -> None:

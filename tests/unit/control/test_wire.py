@@ -101,6 +101,13 @@ def test_news_of_an_event_without_a_disk_names_none() -> None:
     assert news_of(Told(1, 2, ScanStarted(3)))[4] == ""
 
 
+def test_standing_properties_have_the_types_that_they_say() -> None:
+    """sdbus sends no int where a double is said, and nothing below 0 as a count."""
+    progress = standing_properties(Standing("session", "", "one", "copying", -1, 0, -1, 0, seconds=3))["Progress"][1]
+    assert isinstance(progress["seconds"][1], float)
+    assert (progress["items"], progress["bytes"]) == (("t", 0), ("t", 0))
+
+
 def every_text(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
