@@ -97,6 +97,11 @@ class Pool:
         picked.append(self.take(last))
         return picked
 
+    def surplus(self, need: int) -> int:
+        """How much more than needed one copy frees; 0 if several must leave."""
+        found = self.smallest(need)
+        return 0 if found is None else self.disk.footprint(self.size_at(found)) - need
+
     def smallest(self, need: int) -> int | None:
         """Where the smallest copy stands whose footprint is at least ``need``; None: there is none."""
         after = self._links()

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-PROTECTED = 2
-"""With so many copies content counts as protected here; what has more is no reason to fetch a disk."""
-
 
 class ShelfDisk(NamedTuple):
     """An enrolled disk: ``room``, bytes that are free on it; ``last_session_at``, unix seconds, 0 for never."""
@@ -32,21 +29,21 @@ class Errand(NamedTuple):
     size: int
 
 
-def most_wanted(disks: Sequence[ShelfDisk], holdings: Iterable[Holding]) -> Errand | None:
+def most_wanted(disks: Sequence[ShelfDisk], holdings: Iterable[Holding], protect_copies: int = 2) -> Errand | None:
     """The disk that takes the most of what has no copy; among equals, of what has one; then the one away for longest.
 
-    Room counts as free where the disk holds what stays as well protected without it. None: no disk would help, all that
-    fits anywhere is protected. Cost: holder sets times disks.
+    What has ``protect_copies`` is no reason to fetch a disk. Room counts as free where the disk holds what stays as well
+    protected without it. None: no disk would help, all that fits anywhere is protected. Cost: holder sets times disks.
     """
-    lacking = [0] * PROTECTED
-    held = {disk.id: [0] * PROTECTED for disk in disks}
-    spare = {disk.id: [0] * PROTECTED for disk in disks}
+    lacking = [0] * protect_copies
+    held = {disk.id: [0] * protect_copies for disk in disks}
+    spare = {disk.id: [0] * protect_copies for disk in disks}
     for holding in holdings:
         copies = len(holding.holders)
-        if copies < PROTECTED:
+        if copies < protect_copies:
             lacking[copies] += holding.size
         for holder in holding.holders & held.keys():
-            for level in range(PROTECTED):
+            for level in range(protect_copies):
                 if copies == level:
                     held[holder][level] += holding.size
                 elif copies >= level + 2:
@@ -54,9 +51,9 @@ def most_wanted(disks: Sequence[ShelfDisk], holdings: Iterable[Holding]) -> Erra
     best: tuple[tuple[int, ...], Errand] | None = None
     for disk in disks:
         room = max(0, disk.room)
-        takes = [min(lacking[level] - held[disk.id][level], room + spare[disk.id][level]) for level in range(PROTECTED)]
-        copies = next((level for level, size in enumerate(takes) if size > 0), PROTECTED)
+        takes = [min(lacking[level] - held[disk.id][level], room + spare[disk.id][level]) for level in range(protect_copies)]
+        copies = next((level for level, size in enumerate(takes) if size > 0), protect_copies)
         rank = (*takes, -disk.last_session_at, -disk.id)
-        if copies < PROTECTED and (best is None or rank > best[0]):
+        if copies < protect_copies and (best is None or rank > best[0]):
             best = (rank, Errand(disk.id, copies, takes[copies]))
     return best[1] if best else None

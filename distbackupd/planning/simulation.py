@@ -64,6 +64,7 @@ class Simulation:
         self._now = now
         self._rng = rng
         self._disks: dict[int, DiskFacts] = {}
+        self._plugged: set[int] = set()
         self._ids: array[int] = array("q")
         self._sizes: array[int] = array("q")
         self._holders: array[int] = array("l")
@@ -96,6 +97,7 @@ class Simulation:
     def add_objects(self, objects: Iterable[ObjectFacts], holder_sets: Mapping[int, frozenset[int]]) -> None:
         """The objects of a real catalogue, before any others. Objects of 2**63 bytes or more are left out."""
         numbers = {number: self._number(members) for number, members in holder_sets.items()}
+        self._plugged.update(*holder_sets.values())
         ids, holders = array("q"), array("l")
         for item in objects:
             try:
@@ -132,6 +134,7 @@ class Simulation:
     def run_session(self, disk: int) -> Plan:
         """One cycle on one disk; what it did."""
         facts = self._disks[disk]
+        self._plugged.add(disk)
         sets = dict(enumerate(self._sets))
         plan = plan_cycle(self._facts(), sets, facts, self.policy, self._now, self._rng, self.disks)
         with_disk: dict[int, int] = {}
@@ -149,8 +152,8 @@ class Simulation:
         return plan
 
     def run_round(self) -> None:
-        """One cycle on each disk."""
-        for disk in list(self._disks):
+        """One cycle on each disk: first on those that never had one, as anybody would bring a new disk at once."""
+        for disk in sorted(self._disks, key=self._plugged.__contains__):
             self.run_session(disk)
         self._rounds += 1
 

@@ -11,6 +11,8 @@ from distbackupd.planning.groups import Pool
 
 _SLICES = 200
 """In so many slices of the disk; after each it is looked at again whose copies are missed least."""
+_TOLERABLE = 10_000
+"""More than this part of the disk is not freed in vain, if it can be helped."""
 
 
 class Victims:
@@ -24,6 +26,7 @@ class Victims:
     def __init__(self, pools: Iterable[Pool], exposure: Exposure, capacity: int) -> None:
         self._exposure = exposure
         self._slice = capacity // _SLICES
+        self._tolerance = capacity // _TOLERABLE
         self._until_look = 0
         self.pools = sorted((pool for pool in pools if pool.room), key=_worth)
 
@@ -45,6 +48,9 @@ class Victims:
             used.append(pool)
             found += pool.room
         assert found >= need
+        found -= used[-1].room
+        used[-1] = self._most_fitting(used[-1], need - found)
+        found += used[-1].room
         picked: list[list[Eviction]] = []
         # From the most valuable down: a large one that must leave may spare many small ones that are worth less.
         for pool in reversed(used):
@@ -54,6 +60,13 @@ class Victims:
                 picked.append(pool.pick(need - found))
                 need -= self.left(pool, before - pool.room)
         return tuple(victim for victims in reversed(picked) for victim in victims)
+
+    def _most_fitting(self, first: Pool, need: int) -> Pool:
+        """A pool as good as ``first`` that frees no much more than is needed: what is freed in vain must be filled again."""
+        if first.surplus(need) <= self._tolerance:
+            return first
+        equals = [pool for pool in self.pools if pool.room >= need and _worth(pool) == _worth(first)]
+        return min(equals, key=lambda pool: max(self._tolerance, pool.surplus(need)))
 
     def left(self, pool: Pool, freed: int) -> int:
         """Note that so many bytes of the pool have left; returns them."""
