@@ -49,7 +49,7 @@ class Victims:
             found += pool.room
         assert found >= need
         found -= used[-1].room
-        used[-1] = self._most_fitting(used[-1], need - found)
+        used.append(self._most_fitting(used.pop(), need - found, used))
         found += used[-1].room
         picked: list[list[Eviction]] = []
         # From the most valuable down: a large one that must leave may spare many small ones that are worth less.
@@ -61,11 +61,11 @@ class Victims:
                 need -= self.left(pool, before - pool.room)
         return tuple(victim for victims in reversed(picked) for victim in victims)
 
-    def _most_fitting(self, first: Pool, need: int) -> Pool:
-        """A pool as good as ``first`` that frees no much more than is needed: what is freed in vain must be filled again."""
+    def _most_fitting(self, first: Pool, need: int, used: list[Pool]) -> Pool:
+        """A pool as good as ``first`` that frees not much more than needed: what is freed in vain must be filled again."""
         if first.surplus(need) <= self._tolerance:
             return first
-        equals = [pool for pool in self.pools if pool.room >= need and _worth(pool) == _worth(first)]
+        equals = [pool for pool in self.pools if pool.room >= need and _worth(pool) == _worth(first) and pool not in used]
         return min(equals, key=lambda pool: max(self._tolerance, pool.surplus(need)))
 
     def left(self, pool: Pool, freed: int) -> int:
