@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import distbackupd.cli.asking  # noqa: F401 - an ordinary user, as whom it may run, may not be able to read this Python
 from distbackupd.cli.main import main
 from tests.bed.waiting import wait_until
 
@@ -187,6 +188,8 @@ def running_daemon(dsb: Dsb, *words: str, ready: bool = True) -> Iterator[Daemon
         manager.bind(f"{place}/notify")
         command = [sys.executable, "-m", "distbackupd.daemon.main", *dsb.words(*words)]
         environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
+        # It must not show itself to whoever sits at this machine.
+        environment.setdefault("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 command,
