@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from distbackupd.cli import backups, disks, reports, restores, sources, status
+from distbackupd.cli import backups, disks, history, reports, restores, sources, status
 from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
 from distbackupd.cli.session import CommandSession, command_session
@@ -49,6 +49,8 @@ COMMANDS = {
     "verify": Command(backups.verify, writes=True),
     "info": Command(reports.info, writes=False),
     "ls": Command(reports.list_files, writes=False),
+    "log": Command(history.list_versions, writes=False),
+    "diff": Command(history.list_changes, writes=False),
     "status": Command(status.status, writes=False, asks=True),
     "cancel": Command(None, asks=True),
     "eject": Command(backups.eject_disk, writes=True, asks=True),
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _do(command: Command, parsed: argparse.Namespace) -> int:
     """The command's exit status."""
     if command.asks:
-        # asyncio and sdbus take a tenth of a second to import: only for commands that talk to the daemon.
+        # asyncio and sdbus take their time to import: only for commands that talk to the daemon.
         from distbackupd.cli.asking import ask  # noqa: PLC0415
 
         exit_code = ask(parsed, alone=command.run is not None)
