@@ -187,7 +187,7 @@ class _Household:
     def start(self) -> None:
         self._schedule.start(self._settings.scan_at_time)
         self._watcher = Watcher(self._post, self._settings.settle_seconds, journal.tell)
-        self._watching = Watching(self._watcher, lambda text: self._board.show(Standing("idle", text)))
+        self._watching = Watching(self._watcher, self._show_watching)
         self.tend()
 
     def stop(self) -> None:
@@ -210,6 +210,14 @@ class _Household:
         protection = self._engine.protection()
         self._board.protect(protection)
         self._board.show(Standing("idle", idle_sentence(protection)))
+
+    def _show_watching(self, text: str) -> None:
+        """In the thread that builds the watches: what a disk or a scan shows goes before it."""
+        if not text:
+            # The loop shows how things stand after each event.
+            self._post(JobDue("tend"))
+        elif self._board.standing().state in ("opening", "idle"):
+            self._board.show(Standing("idle", text))
 
     def copying(self) -> AbstractContextManager[object]:
         return self._login.inhibited("backing up to a disk")

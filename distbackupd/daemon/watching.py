@@ -24,7 +24,10 @@ class Watches(Protocol):
 
 
 class Watching:
-    """Hands the newest wish to the watcher in a thread of its own. ``show_status`` hears when that thread begins."""
+    """Hands the newest wish to the watcher in a thread of its own.
+
+    ``show_status`` hears when the first watches are begun, and an empty text when they are done.
+    """
 
     def __init__(self, watcher: Watches, show_status: Callable[[str], object]) -> None:
         self._watcher = watcher
@@ -46,14 +49,17 @@ class Watching:
     def _run(self) -> None:
         while (roots := self._newest()) is not None:
             before = self._watcher.watched_roots()
-            news = sorted(set(roots) - set(before))
-            if news and not before:
-                self._show_status(f"setting up watches in {say_count(len(news), 'source')}")
+            is_first = bool(roots) and not before
+            if is_first:
+                self._show_status(f"setting up watches in {say_count(len(set(roots)), 'source')}")
             try:
                 self._watcher.set_roots(roots)
             except Exception:
                 log.exception("a bug in distbackupd, please report it; changes are found by the nightly scan meanwhile")
                 continue
+            finally:
+                if is_first:
+                    self._show_status("")
             if self._watcher.watched_roots() != before:
                 log.info("watching %s for changes", say_count(len(self._watcher.watched_roots()), "source"))
 

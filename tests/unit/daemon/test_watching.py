@@ -37,7 +37,9 @@ def test_want_hands_over_and_returns_at_once() -> None:
     assert watcher.calls.get(timeout=20) == [b"/a", b"/b"]
     assert shown.get(timeout=20) == "setting up watches in 2 sources"
     assert not watching.stop(0.01)
+    assert shown.empty()
     watcher.hold.set()
+    assert shown.get(timeout=20) == ""
     assert watching.stop(20)
     assert watching.stop(20)
 
