@@ -3,6 +3,7 @@
 
     python3 distbackup-restore.py DEST              restore everything that lies on this disk to the folder DEST
     python3 distbackup-restore.py DEST PATTERN      only what matches, such as /photos/2024 or '*.jpg'
+    python3 distbackup-restore.py --at DATE DEST    as it was known then: 2026-11-01 (its end), '2026-11-01 14:30'
     python3 distbackup-restore.py --list [PATTERN]  print what the backup holds, and which disks hold it
 
 Run it again with the next disk and the same DEST: what is right there already is left alone. As root it brings back
@@ -15,6 +16,7 @@ usage or no backup disk, 3 some files are on other disks or could not be restore
 import argparse
 import collections
 import contextlib
+import datetime
 import errno
 import fnmatch
 import functools
@@ -49,10 +51,10 @@ FROM folder CROSS JOIN file ON file.folder = folder.id
 JOIN attributes ON attributes.id = file.attributes
 LEFT JOIN object ON object.id = file.object
 LEFT JOIN holder_set ON holder_set.id = object.holders
-WHERE file.gone = 0
-"""
-IN_ORDER = ENTRIES + "ORDER BY folder.path, file.name"
-FOLDERS_DEEPEST_FIRST = ENTRIES + "AND file.kind = 1 ORDER BY folder.path DESC, file.name DESC"
+WHERE """
+NOW = ("file.gone = 0",)
+THEN = ("file.gone = 0 AND file.seen <= {0}", "file.gone <> 0 AND file.gone > {0} AND file.seen <= {0}")
+STRICT_TABLES = (3, 37)  # what SQLite knows their keyword since; an older one reads them when it is told not to mind
 
 FIELDS = "path kind size mtime_ns device inode flags mode uid gid rdev xattrs target hash holders"
 Entry = collections.namedtuple("Entry", FIELDS)
@@ -70,7 +72,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="DEST [PATTERN]")
     parser.add_argument("--list", action="store_true", help="print paths, sizes and disks; restore nothing")
+    parser.add_argument("--at", metavar="DATE", type=moment, help="as it was known then: 2026-11-01, '2026-11-01 14:30'")
     parser.add_argument("--disk", metavar="PATH", help="where the backup disk is (default: where this script lies)")
+    parser.add_argument("--catalogue", metavar="FILE", help="another catalogue than this disk's own, which may be damaged")
     parser.add_argument("--overwrite", action="store_true", help="replace files that differ (default: leave them)")
     options = parser.parse_args()
     words = options.words if options.list else options.words[1:]
@@ -79,19 +83,19 @@ def main():
     disk = os.fsencode(options.disk or os.path.dirname(os.path.abspath(__file__)))
     matches = matcher(words[0] if words else None)
     try:
-        connection = open_catalogue(disk)
-        names = dict(connection.execute("SELECT CAST(id AS TEXT), name FROM disk"))
+        catalogue = Catalogue(options.catalogue or os.path.join(os.fsdecode(disk), "distbackup.sqlite"), options.at)
+        names = dict(catalogue.connection.execute("SELECT CAST(id AS TEXT), name FROM disk"))
         if options.list:
-            for entry in read_entries(connection, IN_ORDER, matches):
+            for entry in catalogue.entries(matches):
                 holders = ",".join(sorted(names.get(holder, "?") for holder in entry.holders)) or "-"
                 say(f"{'-dlpcb'[entry.kind : entry.kind + 1] or '?'} {entry.size:15d}  {holders:20}  {shown(entry.path)}")
             return 0
         destination, own = os.path.realpath(os.fsencode(options.words[0])), os.path.realpath(disk)
         if destination == own or destination.startswith(own.rstrip(b"/") + b"/"):
             raise Trouble("the destination lies on the backup disk itself; choose a folder elsewhere")
-        return Restore(disk, destination, options.overwrite).run(connection, matches, names)
-    except (Trouble, sqlite3.Error) as error:
-        damaged = "" if isinstance(error, Trouble) else "the catalogue on this disk is damaged, try another disk's: "
+        return Restore(disk, destination, options.overwrite).run(catalogue, matches, names)
+    except (Trouble, sqlite3.Error, UnicodeError) as error:  # SQLite quotes what it cannot read
+        damaged = "" if isinstance(error, Trouble) else "the catalogue is damaged, use another disk's with --catalogue: "
         sys.stderr.write(f"distbackup-restore: {damaged}{error}\n")
         return 2
     except (KeyboardInterrupt, BrokenPipeError):
@@ -99,24 +103,36 @@ def main():
         os._exit(3)  # not through Python's end, which would complain about the closed pipe
 
 
-def open_catalogue(disk):
-    path = os.path.join(os.path.abspath(disk), b"distbackup.sqlite")
-    if not os.path.isfile(path):
-        raise Trouble(f"there is no distbackup.sqlite at {shown(disk)}; say where the backup disk is with --disk")
-    uri = pathlib.Path(os.fsdecode(path)).as_uri() + "?mode=ro&immutable=1"
-    connection = sqlite3.connect(uri, uri=True)
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application != APPLICATION_ID or version < 1:
-        raise Trouble(f"{shown(path)} is no catalogue of distbackupd; nothing was restored")
-    return connection
+class Catalogue:
+    """A disk's copy of the catalogue, only read, as it was known at a moment (unix seconds; None: now)."""
+
+    def __init__(self, path, at):
+        path = os.path.abspath(path)
+        if not os.path.isfile(path):
+            raise Trouble(f"there is no {shown(os.fsencode(path))}; say where the backup disk is with --disk")
+        self.connection = sqlite3.connect(pathlib.Path(path).as_uri() + "?mode=ro&immutable=1", uri=True)
+        if sqlite3.sqlite_version_info < STRICT_TABLES:
+            self.connection.execute("PRAGMA writable_schema=ON")
+        application = self.connection.execute("PRAGMA application_id").fetchone()[0]
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if application != APPLICATION_ID or version < 1:
+            raise Trouble(f"{shown(os.fsencode(path))} is no catalogue of distbackupd; nothing was restored")
+        self.conditions = NOW if at is None else [condition.format(at) for condition in THEN]
+
+    def entries(self, matches, folders_deepest_first=False):
+        only, descending = (" AND file.kind = 1", " DESC") if folders_deepest_first else ("", "")
+        query = " UNION ALL ".join(ENTRIES + condition + only for condition in self.conditions)
+        for folder, name, *row in self.connection.execute(f"{query} ORDER BY 1{descending}, 2{descending}"):
+            path = folder if not name else folder.rstrip(b"/") + b"/" + name
+            if matches(path):
+                yield Entry(path, *row[:10], decode_xattrs(row[10]), *row[11:13], row[13].split())
 
 
-def read_entries(connection, query, matches):
-    for folder, name, *row in connection.execute(query):
-        path = folder if not name else folder.rstrip(b"/") + b"/" + name
-        if matches(path):
-            yield Entry(path, *row[:10], decode_xattrs(row[10]), *row[11:13], row[13].split())
+def moment(text):
+    """Unix seconds of a date; a day alone means its end."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        text += " 23:59:59"
+    return int(datetime.datetime.fromisoformat(text).timestamp())
 
 
 def decode_xattrs(blob):
@@ -162,10 +178,10 @@ class Restore:
         self.counts, self.lost, self.needed = collections.Counter(), collections.Counter(), collections.Counter()
         self.bytes = 0
 
-    def run(self, connection, matches, names):
+    def run(self, catalogue, matches, names):
         told = started = time.monotonic()
         try:
-            for entry in read_entries(connection, IN_ORDER, matches):
+            for entry in catalogue.entries(matches):
                 try:
                     self.counts[self.restore(entry)] += 1
                 except (Refused, OSError, ValueError, OverflowError) as error:
@@ -174,7 +190,7 @@ class Restore:
                     told = time.monotonic()
                     say(f"{self.counts['restored']} restored, {self.bytes // 10**6} MB; at {shown(entry.path)}")
         finally:
-            self.finish_folders(connection, matches)
+            self.finish_folders(catalogue, matches)
         self.report(names, time.monotonic() - started)
         return 3 if self.counts["missing"] or self.counts["failed"] or self.counts["in the way"] else 0
 
@@ -275,10 +291,10 @@ class Restore:
             os.close(descriptor)
         return "restored" if state is None else "left alone"
 
-    def finish_folders(self, connection, matches):
+    def finish_folders(self, catalogue, matches):
         """Last, because everything that was put into a folder changed its time; what stood above is there still."""
         made = self.made_on_the_way
-        for entry in read_entries(connection, FOLDERS_DEEPEST_FIRST, lambda path: matches(path) or path in made):
+        for entry in catalogue.entries(lambda path: matches(path) or path in made, folders_deepest_first=True):
             made.discard(entry.path)
             try:
                 descriptor = self.folder(entry.path, make=False)

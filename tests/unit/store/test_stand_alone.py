@@ -1,23 +1,31 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
+import random
 import re
 import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from distbackupd.catalogue import schema
+from distbackupd.catalogue.catalogue import open_catalogue
 from distbackupd.store.stand_alone import readme, restore_script
 from tests.hand_made import hand_made
 from tests.trees import assert_same_tree, build_nasty_tree, describe_tree, write_file
 
 PYTHON = shutil.which("python3", path="/usr/bin:/bin") or "/usr/bin/python3"
+COLUMNS = (
+    "folder, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, seen, gone"
+)
 
 
 @pytest.fixture
@@ -30,11 +38,11 @@ def backup(tmp_path):
 def run_script(tmp_path):
     """Run the script as it lies on the disk of this name."""
 
-    def run_script(disk, *words, code=0, **more):
+    def run_script(disk, *words, code=0, python=PYTHON, **more):
         script = tmp_path / disk / "distbackup-restore.py"
         if not script.exists():
             script.write_bytes(restore_script())
-        command = [PYTHON, script, *words]
+        command = [python, script, *words]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=60, **more)
         assert done.returncode == code, done
         assert "Traceback" not in done.stderr
@@ -66,8 +74,8 @@ def test_restore_script_is_python_3_8_and_needs_the_standard_library_only():
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert imported <= {
-        *("argparse", "collections", "contextlib", "errno", "fnmatch", "functools", "hashlib", "os", "pathlib"),
-        *("re", "sqlite3", "stat", "struct", "sys", "time"),
+        *("argparse", "collections", "contextlib", "datetime", "errno", "fnmatch", "functools", "hashlib", "os"),
+        *("pathlib", "re", "sqlite3", "stat", "struct", "sys", "time"),
     }
 
 
@@ -87,6 +95,70 @@ def test_restore_script_nasty_tree_gives_the_same_tree_and_leaves_the_disk_as_it
     assert run_script("photos-01", tmp_path / "destination").startswith("0 restored")
     assert_same_tree(tmp_path / "source", tmp_path / "destination")
     assert describe_tree(tmp_path / "photos-01") == before
+
+
+@pytest.mark.needs("root")  # only root reads all of the tree
+def test_restore_script_runs_on_every_python_here(backup, run_script, tmp_path):
+    build_nasty_tree(tmp_path / "source", deep=False)
+    backup.back_up(tmp_path / "source")
+    backup.put_catalogues()
+    others = [found for minor in range(8, 20) if (found := shutil.which(f"python3.{minor}"))]
+    # Some stand for a version that is not there.
+    trial = {"stderr": subprocess.DEVNULL, "check": False}
+    working = [python for python in others if subprocess.run([python, "-c", "0"], **trial).returncode == 0]
+    for number, python in enumerate([sys.executable, *working]):
+        run_script("photos-01", tmp_path / f"destination {number}", python=python)
+        assert_same_tree(tmp_path / "source", tmp_path / f"destination {number}")
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION + 1))
+def test_restore_script_reads_a_catalogue_of_every_version(backup, run_script, source, tmp_path, monkeypatch, version):
+    """A disk that was not plugged in for years carries an old one."""
+    monkeypatch.setattr(schema, "VERSION", version)
+    with open_catalogue(tmp_path / "old"):
+        pass
+    backup.back_up(source)
+    with contextlib.closing(sqlite3.connect(tmp_path / "old/distbackup.sqlite", isolation_level=None)) as old:
+        old.execute("PRAGMA journal_mode=DELETE")
+        old.execute("ATTACH ? AS new", [str(tmp_path / "catalogue/distbackup.sqlite")])
+        for (table,) in old.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+            columns = ", ".join(row[1] for row in old.execute(f"PRAGMA main.table_info({table})"))
+            old.execute(f"INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+        assert old.execute("PRAGMA main.user_version").fetchone() == (version,)
+    shutil.copy(tmp_path / "old/distbackup.sqlite", tmp_path / "photos-01")
+    run_script("photos-01", tmp_path / "destination")
+    assert_same_tree(source, tmp_path / "destination")
+
+
+def test_restore_script_as_it_was_at_a_date(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    november = int(datetime(2026, 11, 2, 12).timestamp())
+    change(
+        tmp_path / "photos-01",
+        f"UPDATE file SET gone = {november} WHERE name IN (CAST('one' AS BLOB), CAST('three' AS BLOB))",
+        f"INSERT INTO file ({COLUMNS}) SELECT folder, CAST('one' AS BLOB), kind, size, mtime_ns, device, 0, flags, "
+        f"attributes, target, priority, maxcopies, object, {november}, 0 FROM file WHERE name = CAST('two' AS BLOB)",
+    )
+    run_script("photos-01", tmp_path / "now")
+    assert set(describe_tree(tmp_path / "now")) == {b"", b"a", b"a/one", b"a/two", b"b"}
+    assert (tmp_path / "now/a/one").read_bytes() == b"content of a/two"
+    run_script("photos-01", "--at", "2026-11-01", tmp_path / "then")
+    assert_same_tree(source, tmp_path / "then")
+    run_script("photos-01", "--at", "2026-11-02", tmp_path / "day")
+    assert set(describe_tree(tmp_path / "day")) == set(describe_tree(tmp_path / "now"))
+    assert "/b/three" in run_script("photos-01", "--list", "--at", "2026-11-02 11:59")
+    assert "/b/three" not in run_script("photos-01", "--list", "--at", "2026-11-02 12:00")
+    assert "usage:" in run_script("photos-01", "--at", "yesterday", tmp_path / "never", code=2)
+
+
+def test_restore_script_with_the_catalogue_of_another_disk(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    write_file(tmp_path / "photos-01/distbackup.sqlite", b"damaged" * 1000)
+    assert "use another disk's with --catalogue" in run_script("photos-01", tmp_path / "destination", code=2)
+    run_script("photos-01", "--catalogue", tmp_path / "music-01/distbackup.sqlite", tmp_path / "destination")
+    assert_same_tree(source, tmp_path / "destination")
 
 
 @pytest.mark.needs("root")  # only root reads all of the tree
@@ -138,6 +210,50 @@ def test_restore_script_damaged_object_is_not_restored_and_told(backup, run_scri
     assert os.listdir(tmp_path / "destination/a") == ["two"]
 
 
+@pytest.mark.parametrize("harm", ["truncated", "longer", "another's content", "a folder", "a link"])
+def test_restore_script_object_that_is_not_what_its_name_says(backup, run_script, source, tmp_path, harm):
+    backup.back_up(source)
+    backup.put_catalogues()
+    store = backup.stores[0]
+    one, two = (store.path(store.add(b"content of " + name)) for name in (b"a/one", b"a/two"))
+    if harm == "truncated":
+        os.truncate(one, 5)
+    elif harm == "longer":
+        one.write_bytes(one.read_bytes() + b"\0")
+    else:
+        one.unlink()
+        if harm == "another's content":
+            shutil.copy(two, one)
+        elif harm == "a folder":
+            one.mkdir()
+        else:
+            one.symlink_to("/etc/passwd")
+    said = run_script("photos-01", tmp_path / "destination", code=3)
+    assert "/a/one: not restored: its object on this disk" in said
+    assert os.listdir(tmp_path / "destination/a") == ["two"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_restore_script_bits_flipped_in_the_catalogue_never_harm_what_is_outside(backup, run_script, source, tmp_path, seed):
+    backup.back_up(source)
+    backup.put_catalogues()
+    path = tmp_path / "photos-01/distbackup.sqlite"
+    content, dice = bytearray(path.read_bytes()), random.Random(seed)
+    for _ in range(40):
+        content[dice.randrange(100, len(content))] ^= 1 << dice.randrange(8)
+    path.write_bytes(content)
+    before = describe_tree(source), path.read_bytes(), set(os.listdir(tmp_path))
+    script = tmp_path / "photos-01/distbackup-restore.py"
+    script.write_bytes(restore_script())
+    done = subprocess.run([PYTHON, script, tmp_path / "destination"], capture_output=True, timeout=60, check=False)
+    assert done.returncode in (0, 2, 3), done
+    assert b"Traceback" not in done.stderr, done
+    assert (describe_tree(source), path.read_bytes(), set(os.listdir(tmp_path)) - {"destination"}) == before
+    if (tmp_path / "destination").exists():
+        restored = {described[8] for described in describe_tree(tmp_path / "destination").values()}
+        assert restored <= {b"", *(b"content of " + name for name in (b"a/one", b"a/two", b"b/three"))}
+
+
 def test_restore_script_file_in_the_way_stays_unless_overwritten(backup, run_script, source, tmp_path):
     backup.back_up(source)
     backup.put_catalogues()
@@ -166,9 +282,9 @@ def test_restore_script_catalogue_full_of_traps_stays_inside(backup, run_script,
         "UPDATE file SET name = x'2e2e' WHERE name = CAST('two' AS BLOB)",
         "UPDATE folder SET path = CAST('/b/out' AS BLOB) WHERE path = CAST('/b' AS BLOB)",
         "INSERT INTO folder (path) VALUES (CAST('/../../etc' AS BLOB)), (CAST('relative/../..' AS BLOB))",
-        "INSERT INTO file SELECT NULL, f.id, CAST('passwd' AS BLOB), 0, 0, 0, 1, 5, 0, 1, x'', 1, 0, NULL, 1, 0 "
+        f"INSERT INTO file ({COLUMNS}) SELECT f.id, CAST('passwd' AS BLOB), 0, 0, 0, 1, 5, 0, 1, x'', 1, 0, NULL, 1, 0 "
         "FROM folder AS f WHERE CAST(path AS TEXT) LIKE '%..%'",
-        "INSERT INTO file SELECT NULL, f.id, x'', 1, 0, 0, 1, 5, 0, 1, x'', 1, 0, NULL, 1, 0 "
+        f"INSERT INTO file ({COLUMNS}) SELECT f.id, x'', 1, 0, 0, 1, 5, 0, 1, x'', 1, 0, NULL, 1, 0 "
         "FROM folder AS f WHERE CAST(path AS TEXT) LIKE '%..%'",
     )
     before = set(os.listdir(tmp_path))
@@ -181,7 +297,7 @@ def test_restore_script_catalogue_full_of_traps_stays_inside(backup, run_script,
 
 def test_restore_script_without_or_with_a_foreign_catalogue_says_so(run_script, tmp_path):
     (tmp_path / "photos-01").mkdir()
-    assert "there is no distbackup.sqlite" in run_script("photos-01", tmp_path / "destination", code=2)
+    assert "there is no /" in run_script("photos-01", tmp_path / "destination", code=2)
     write_file(tmp_path / "photos-01/distbackup.sqlite", b"no database at all" * 100)
     assert "damaged" in run_script("photos-01", tmp_path / "destination", code=2)
     (tmp_path / "photos-01/distbackup.sqlite").unlink()
