@@ -14,7 +14,7 @@ Sets of disks are integers here, a bit for each disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from math import comb
 
@@ -82,8 +82,3 @@ class Exposure:
         for size in range(4 - holders.bit_count()):
             for more in combinations(further, size):
                 yield holders + sum(more)
-
-
-def masks(holder_sets: Mapping[int, frozenset[int]], bits: Mapping[int, int]) -> dict[int, int]:
-    """Each holder set as an integer; disks that have no bit are left out."""
-    return {number: sum(bits.get(disk, 0) for disk in members) for number, members in holder_sets.items()}

@@ -67,9 +67,9 @@ class Rebalancing:
         newcomers, pool = coming.first(), leaving.first()
         balance = _Balance(self._exposure, newcomers.group.mask, pool.group.mask)
         end = max(0, budget - part)
-        largest = budget
+        largest = balance.amount()
         while budget > end:
-            largest = min(largest, balance.amount())
+            largest = min(largest, balance.amount(), self._disk.footprint(budget))
             victim = pool.near(largest)
             if victim is None:
                 leaving.strike()

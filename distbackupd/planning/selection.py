@@ -53,7 +53,7 @@ class Selection:
     """
 
     def __init__(self, patterns: Sequence[bytes] = (), literally: Collection[bytes] = ()) -> None:
-        plain = {pattern: pattern in literally or not _WILDCARD.search(pattern) for pattern in patterns}
+        self._plain = plain = {pattern: pattern in literally or not _WILDCARD.search(pattern) for pattern in patterns}
         prefixes = {pattern: canonical_virtual_path(pattern) if plain[pattern] else prefix(pattern) for pattern in patterns}
         everywhere = set(prefixes.values()) if patterns else {b"/"}
         self.roots = sorted(root for root in everywhere if not any(is_below(root, other) for other in everywhere))
@@ -69,6 +69,10 @@ class Selection:
             for root in self.roots
             if not any(plain[pattern] and prefixes[pattern] == root for pattern in patterns)
         }
+
+    def takes_literally(self, pattern: bytes) -> bool:
+        """Whether one of its patterns is a name as it stands."""
+        return self._plain[pattern]
 
     def matcher_below(self, root: bytes) -> Callable[[bytes], bool] | None:
         """Tells which paths at and below one of the roots are meant; None: all."""

@@ -11,9 +11,10 @@ from random import Random
 from typing import NamedTuple
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import Phase, given, settings
 
-from distbackupd.model.disks import footprint
+from distbackupd.model.disks import OBJECT_OVERHEAD, footprint
 from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan, Policy, Reason
 from distbackupd.planning.cycle import plan_cycle
 
@@ -40,12 +41,14 @@ class World(NamedTuple):
     disk: DiskFacts
     policy: Policy
     seed: int
+    shelf: tuple[DiskFacts, ...] = ()
 
     def plan(self) -> Plan:
-        return plan_cycle(self.objects, SETS, self.disk, self.policy, NOW, Random(self.seed))
+        return plan_cycle(self.objects, SETS, self.disk, self.policy, NOW, Random(self.seed), self.shelf)
 
     def room(self, size: int) -> int:
-        return footprint(size, self.disk.block_size)
+        blocks = -(-size // self.disk.block_size)
+        return self.disk.overhead + blocks * self.disk.block_size
 
     def holders(self, item: ObjectFacts) -> frozenset[int]:
         return SETS[item.holders]
@@ -54,7 +57,19 @@ class World(NamedTuple):
         return {item.id: item for item in self.objects if DISK in self.holders(item)}
 
     def others(self, item: ObjectFacts) -> int:
-        return len(self.holders(item) - {DISK})
+        """Copies on other disks that can be plugged in."""
+        known = {facts.id for facts in self.shelf} or {1, 2, 3, 4}
+        return len(self.holders(item) & known - {DISK})
+
+    def standing(self, item: ObjectFacts) -> tuple[int, int]:
+        """How well it stands with its copies on other disks alone: lacking some, protected, or content."""
+        needed = item.copies or self.policy.protect_copies
+        if item.maxcopies:
+            needed = min(needed, item.maxcopies)
+        copies = self.others(item)
+        if copies < max(1, needed):
+            return (0, copies)
+        return (2 if item.copies else 1, copies)
 
     def wanted(self) -> dict[int, ObjectFacts]:
         """What may get a copy here, if there is room."""
@@ -65,12 +80,15 @@ class World(NamedTuple):
             if not item.orphaned_at
             and DISK not in self.holders(item)
             and (not item.maxcopies or self.others(item) < item.maxcopies)
+            and (not item.copies or self.others(item) < item.copies)
             and (limit is None or self.others(item) < limit)
         }
 
     def reason(self, item: ObjectFacts) -> Reason | None:
         """Why the disk's copy may leave, by design; None: it must stay."""
         others = self.others(item)
+        if self.policy.brake:
+            return None
         if item.orphaned_at:
             if NOW - item.orphaned_at >= self.policy.grace:
                 return Reason.ORPHAN_EXPIRED
@@ -89,17 +107,39 @@ SIZES = st.one_of(
 )
 
 
+WISHES = st.sampled_from([0, 0, 0, 1, 2, 3])
+PLACES = st.sampled_from(["", "", "home", "bank"])
+
+
+@st.composite
+def shelves(draw: st.DrawFn, disk: DiskFacts) -> tuple[DiskFacts, ...]:
+    """No word of other disks, or all of them, or not all that holder sets name."""
+    known = draw(st.sampled_from([(), (), (1, 2, 3, 4), (1, 2, 3)]))
+    return tuple(disk if number == DISK else DiskFacts(number, 2**40, place=draw(PLACES)) for number in known)
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     orphaned = st.sampled_from([0, 0, 0, 0, NOW, NOW - 1, NOW - GRACE + 1, NOW - GRACE, 1])
     objects = tuple(
-        ObjectFacts(number, draw(SIZES), draw(st.sampled_from(sorted(SETS))), draw(st.integers(1, 3)), maxcopies, orphan)
+        ObjectFacts(
+            number,
+            draw(SIZES),
+            draw(st.sampled_from(sorted(SETS))),
+            draw(st.integers(1, 3)),
+            maxcopies,
+            orphan,
+            draw(WISHES),
+        )
         for number, (maxcopies, orphan) in enumerate(
             draw(st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 2, 3]), orphaned), max_size=14)), start=1
         )
     )
     block_size = draw(st.sampled_from([512, BLOCK, BLOCK, 65536]))
-    used = sum(footprint(item.size, block_size) for item in objects if DISK in SETS[item.holders])
+    overhead = draw(st.sampled_from([4096, 4096, 0, 300]))
+    used = sum(
+        overhead + footprint(item.size, block_size) - OBJECT_OVERHEAD for item in objects if DISK in SETS[item.holders]
+    )
     capacity = draw(
         st.one_of(
             st.just(0),
@@ -109,14 +149,19 @@ def worlds(draw: st.DrawFn) -> World:
             st.integers(0, 2**64),
         )
     )
-    disk = DiskFacts(DISK, capacity, block_size, draw(st.sampled_from([0, 0, 3 * BLOCK, 2**32 - 1])))
+    largest = draw(st.sampled_from([0, 0, 3 * BLOCK, 2**32 - 1]))
+    disk = DiskFacts(DISK, capacity, block_size, largest, overhead, draw(PLACES))
     policy = Policy(
         grace=draw(st.sampled_from([0, GRACE, GRACE])),
         copy_limit=draw(st.one_of(st.none(), st.none(), st.integers(0, 100_000))),
         copies_limit=draw(st.sampled_from([None, None, 0, 1, 2])),
         evict=draw(st.sampled_from([True, True, False])),
+        protect_copies=draw(st.sampled_from([2, 2, 1, 3])),
+        prefer=draw(st.sampled_from(["bytes", "files"])),
+        rebalance=draw(st.sampled_from([0.0, 0.1, 1.0])),
+        brake=draw(st.sampled_from([False, False, False, True])),
     )
-    return World(objects, disk, policy, draw(st.integers(0, 3)))
+    return World(objects, disk, policy, draw(st.integers(0, 3)), draw(shelves(disk)))
 
 
 @st.composite
@@ -130,12 +175,15 @@ def crowded_worlds(draw: st.DrawFn) -> World:
     held = draw(st.lists(st.tuples(blocks, st.sampled_from(here), priority, orphaned), min_size=3, max_size=12))
     coming = draw(st.lists(st.tuples(blocks, st.sampled_from(elsewhere), priority, st.just(0)), min_size=1, max_size=8))
     objects = tuple(
-        ObjectFacts(number, size * BLOCK, holders, priority, 0, orphan)
+        ObjectFacts(number, size * BLOCK, holders, priority, 0, orphan, draw(WISHES))
         for number, (size, holders, priority, orphan) in enumerate([*held, *coming], start=1)
     )
     used = sum(footprint(item.size, BLOCK) for item in objects[: len(held)])
     disk = DiskFacts(DISK, max(0, used + draw(st.integers(-4, 4)) * BLOCK))
-    return World(objects, disk, Policy(grace=GRACE), draw(st.integers(0, 3)))
+    policy = Policy(
+        grace=GRACE, prefer=draw(st.sampled_from(["bytes", "files"])), rebalance=draw(st.sampled_from([0.0, 0.1, 1.0]))
+    )
+    return World(objects, disk, policy, draw(st.integers(0, 3)), draw(shelves(disk)))
 
 
 def steps(plan: Plan) -> Iterator[Eviction | Copy]:
@@ -173,12 +221,18 @@ def test_plan_cycle_any_world_never_overfills_the_disk_at_any_prefix(world: Worl
 
 @ANY
 @given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
-def test_plan_cycle_any_world_evicts_only_what_stays_at_least_as_protected_as_the_newcomer_gets(world: World) -> None:
-    held = world.held()
+def test_plan_cycle_any_world_evicts_only_what_stays_better_off_than_the_newcomer_was(world: World) -> None:
+    held, wanted = world.held(), world.wanted()
     for copy in world.plan().copies:
+        newcomer = world.standing(wanted[copy.object_id])
         for victim in copy.victims:
-            if not held[victim.object_id].orphaned_at:
-                assert victim.remaining >= copy.copies + 1
+            item = held[victim.object_id]
+            if item.orphaned_at:
+                continue
+            if copy.reason is Reason.MORE_EVEN:
+                assert newcomer == world.standing(item) == (1, copy.copies)
+            else:
+                assert world.standing(item) > newcomer
 
 
 @ANY
@@ -190,7 +244,8 @@ def test_plan_cycle_any_world_copies_only_what_is_wanted_and_fits_the_limits(wor
     for copy in plan.copies:
         item = wanted[copy.object_id]
         assert (copy.size, copy.copies) == (item.size, world.others(item))
-        assert copy.reason is (Reason.MORE_COPIES if copy.copies else Reason.FIRST_COPY)
+        if copy.reason is not Reason.MORE_EVEN:
+            assert copy.reason is (Reason.MORE_COPIES if copy.copies else Reason.FIRST_COPY)
         assert not world.disk.largest_file or copy.size <= world.disk.largest_file
     assert world.policy.copy_limit is None or plan.copy_bytes <= world.policy.copy_limit
 
@@ -203,7 +258,8 @@ def test_plan_cycle_any_world_gives_each_eviction_its_reason(world: World) -> No
     evictions = plan.all_evictions()
     assert len({eviction.object_id for eviction in evictions}) == len(evictions)
     for eviction in evictions:
-        assert eviction.reason is world.reason(held[eviction.object_id])
+        told = Reason.BETTER_PROTECTED if eviction.reason is Reason.SPREAD_ELSEWHERE else eviction.reason
+        assert told is world.reason(held[eviction.object_id])
         assert eviction.size == held[eviction.object_id].size
     unasked = [Reason.ORPHAN_EXPIRED, Reason.ABOVE_MAXCOPIES]
     assert {eviction.object_id for eviction in plan.evictions} == {
@@ -217,14 +273,15 @@ def test_plan_cycle_any_world_gives_each_eviction_its_reason(world: World) -> No
         assert copy.copies == 0 or all(victim.reason is not Reason.ORPHAN_LAST_COPY for victim in copy.victims)
 
 
-def worth(world: World, item: ObjectFacts) -> tuple[int, int, int]:
+def worth(world: World, item: ObjectFacts) -> tuple[int, ...]:
     """How valuable a copy on the disk is, by design: least first."""
     reason = world.reason(item)
     if reason is Reason.ORPHAN_SECOND_COPY:
         return (0, 0, 0)
     if reason is Reason.ORPHAN_LAST_COPY:
         return (2, item.orphaned_at, 0)
-    return (1, -world.others(item), item.priority)
+    kind, copies = world.standing(item)
+    return (1, -kind, -copies, item.priority)
 
 
 @ANY
@@ -236,6 +293,8 @@ def test_plan_cycle_any_world_evicts_the_least_valuable_and_no_more_than_needed(
         del held[eviction.object_id]
     free = world.disk.capacity - sum(world.room(item.size) for item in held.values())
     for copy in plan.copies:
+        if copy.reason is Reason.MORE_EVEN:
+            break
         need = world.room(copy.size) - free
         victims = [held[victim.object_id] for victim in copy.victims]
         freed = sum(world.room(victim.size) for victim in victims)
@@ -262,9 +321,7 @@ def test_plan_cycle_equal_input_and_seed_gives_an_equal_plan(world: World) -> No
 @ANY
 @given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
 def test_plan_cycle_without_evicting_takes_no_living_copy(world: World) -> None:
-    world = world._replace(
-        policy=Policy(world.policy.grace, world.policy.copy_limit, world.policy.copies_limit, evict=False)
-    )
+    world = world._replace(policy=replace(world.policy, evict=False))
     held = world.held()
     assert all(held[eviction.object_id].orphaned_at for eviction in world.plan().all_evictions())
 
@@ -280,14 +337,13 @@ def test_plan_cycle_what_could_come_by_evicting_is_never_unplaced(world: World) 
     for item in world.wanted().values():
         if item.id in copied or (world.disk.largest_file and item.size > world.disk.largest_file):
             continue
-        copies = world.others(item)
         room = world.disk.capacity - used
         for held in world.held().values():
             reason = world.reason(held)
             if held.id not in gone and (
                 reason is Reason.ORPHAN_SECOND_COPY
-                or (reason is Reason.BETTER_PROTECTED and world.others(held) > copies)
-                or (reason is Reason.ORPHAN_LAST_COPY and not copies)
+                or (reason is Reason.BETTER_PROTECTED and world.standing(held) > world.standing(item))
+                or (reason is Reason.ORPHAN_LAST_COPY and not world.others(item))
             ):
                 room += world.room(held.size)
         assert room < world.room(item.size)
@@ -311,10 +367,26 @@ def test_plan_cycle_what_is_wanted_and_fits_at_the_end_is_never_unplaced(world: 
 
 @ANY
 @given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
-def test_plan_cycle_any_world_copies_the_fewest_copies_first_then_by_priority(world: World) -> None:
-    priorities = {item.id: item.priority for item in world.objects}
-    order = [(copy.copies, -priorities[copy.object_id]) for copy in world.plan().copies]
+def test_plan_cycle_any_world_copies_what_lacks_most_first_then_by_priority_and_spreads_the_risk_last(world: World) -> None:
+    wanted = world.wanted()
+    copies = list(world.plan().copies)
+    spreading = next((place for place, copy in enumerate(copies) if copy.reason is Reason.MORE_EVEN), len(copies))
+    order = [(world.standing(wanted[copy.object_id]), -wanted[copy.object_id].priority) for copy in copies[:spreading]]
     assert order == sorted(order)
+    assert not any(copy.victims for copy in copies[spreading:] if copy.reason is not Reason.MORE_EVEN)
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_with_the_brake_on_takes_nothing_and_copies_all_that_needs_no_room_made(world: World) -> None:
+    world = world._replace(policy=replace(world.policy, brake=True, copy_limit=None))
+    plan = world.plan()
+    assert not plan.all_evictions()
+    room = world.disk.capacity - plan.used_before - sum(world.room(copy.size) for copy in plan.copies)
+    copied = {copy.object_id for copy in plan.copies}
+    for item in world.wanted().values():
+        if item.id not in copied and not (world.disk.largest_file and item.size > world.disk.largest_file):
+            assert world.room(item.size) > room
 
 
 # --- small plans -----------------------------------------------------------------------------------------------------
@@ -466,3 +538,121 @@ def test_plan_cycle_many_small_victims_beside_large_ones_takes_linear_time() -> 
     plan = plan_cycle([*small, *beside, *coming], SETS, disk, Policy(), NOW, Random(1))
     assert time.process_time() - began < 5
     assert len(plan.copies) == 1000
+
+
+def wishing(item: ObjectFacts, copies: int) -> ObjectFacts:
+    return item._replace(copies=copies)
+
+
+def test_plan_cycle_what_lacks_wanted_copies_comes_before_what_has_as_many_as_protect() -> None:
+    objects = [living(1, 2, 3), wishing(living(2, 2, 3, 4), 4), living(3, 2), wishing(living(4, 2), 3)]
+    assert [step[1] for step in story(objects, blocks=9)][2:] == [2, 1]
+    assert {step[1] for step in story(objects, blocks=9)[:2]} == {3, 4}
+
+
+def test_plan_cycle_what_wants_two_copies_gets_no_third_and_gives_one_up_for_any_other() -> None:
+    assert story([wishing(living(1, 2, 3), 2), wishing(living(2), 1)], blocks=9) == [("copy", 2, Reason.FIRST_COPY)]
+    assert story([wishing(living(1, 1, 2, 3), 2), living(2, 2, 3, 4)], blocks=1) == [
+        ("evict", 1, Reason.BETTER_PROTECTED),
+        ("copy", 2, Reason.MORE_COPIES),
+    ]
+    assert story([wishing(living(1, 1, 2, 3), 3), living(2, 2, 3, 4)], blocks=1) == []
+
+
+def test_plan_cycle_a_file_that_wants_many_copies_takes_no_room_of_what_lacks_some() -> None:
+    objects = [wishing(living(1, 1, 2, 3), 3), living(2, 1, 2), wishing(living(3, 2), 4)]
+    assert story(objects, blocks=2) == [("evict", 1, Reason.BETTER_PROTECTED), ("copy", 3, Reason.MORE_COPIES)]
+
+
+def test_plan_cycle_with_other_protect_copies_other_things_are_protected() -> None:
+    objects = [living(1, 1, 2, 3), wishing(living(2, 2, 3), 3)]
+    assert story(objects, blocks=1) == [("evict", 1, Reason.BETTER_PROTECTED), ("copy", 2, Reason.MORE_COPIES)]
+    assert story(objects, blocks=1, policy=Policy(protect_copies=3)) == []
+
+
+def test_plan_cycle_prefers_bytes_or_files_when_room_runs_out() -> None:
+    objects = [living(1, blocks=8), *[living(number, blocks=2) for number in range(2, 6)]]
+    assert [step[1] for step in story(objects, blocks=9)] == [1]
+    assert {step[1] for step in story(objects, blocks=9, policy=Policy(prefer="files"))} == {2, 3, 4, 5}
+    assert {step[1] for step in story(objects, blocks=16)} == {1, 2, 3, 4, 5}
+
+
+def test_plan_cycle_a_copy_prefers_a_place_that_has_none() -> None:
+    disk = DiskFacts(DISK, 2 * BLOCK, place="bank")
+    shelf = [disk, DiskFacts(2, 2**40, place="bank"), DiskFacts(3, 2**40, place="home"), DiskFacts(4, 2**40)]
+    objects = [living(1, 2), living(2, 2), living(3, 2), living(4, 3), living(5, 4)]
+    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), shelf)
+    assert {copy.object_id for copy in plan.copies} == {4, 5}
+    without = plan_cycle(objects, SETS, DiskFacts(DISK, 2 * BLOCK), Policy(), NOW, Random(1))
+    assert {copy.object_id for copy in without.copies} <= {1, 2, 3}
+
+
+def test_plan_cycle_exchanges_a_copy_for_one_whose_holders_would_lose_much_together() -> None:
+    """Disks 2 and 3 alone would lose four objects; disk 1 holds a third copy of what 3 and 4 have."""
+    objects = [living(number, 2, 3) for number in range(1, 5)] + [living(5, 1, 3, 4)]
+    disk = DiskFacts(DISK, BLOCK)
+    plan = plan_cycle(objects, SETS, disk, Policy(rebalance=1.0), NOW, Random(1))
+    assert [(step.object_id > 4, step.reason) for step in steps(plan)] == [
+        (True, Reason.SPREAD_ELSEWHERE),
+        (False, Reason.MORE_EVEN),
+    ]
+    assert plan.rebalanced_bytes == plan.copy_bytes
+    for policy in (Policy(rebalance=0), Policy(rebalance=1.0, evict=False), Policy(rebalance=1.0, brake=True)):
+        assert plan_cycle(objects, SETS, disk, policy, NOW, Random(1)) == Plan(
+            used_before=BLOCK, unplaced_objects=4, unplaced_bytes=0
+        )
+    assert not plan_cycle(objects, SETS, disk, Policy(rebalance=1.0, protect_copies=3), NOW, Random(1)).copies
+    even = [living(1, 2, 3), living(2, 2, 4), living(3, 1, 3, 4)]
+    assert not plan_cycle(even, SETS, disk, Policy(rebalance=1.0), NOW, Random(1)).copies
+
+
+def test_plan_cycle_exchanges_no_more_than_the_budget() -> None:
+    size = 99 * BLOCK
+    objects = [ObjectFacts(number, size, SET_ID[frozenset({2, 3})], 1, 0, 0) for number in range(1, 41)]
+    objects += [ObjectFacts(number, size, SET_ID[frozenset({1, 3, 4})], 1, 0, 0) for number in range(41, 81)]
+    disk = DiskFacts(DISK, 40 * 100 * BLOCK)
+    plan = plan_cycle(objects, SETS, disk, Policy(rebalance=0.25), NOW, Random(1))
+    assert plan.copy_bytes == plan.rebalanced_bytes == 10 * size
+    limited = plan_cycle(objects, SETS, disk, Policy(rebalance=0.25, copy_limit=3 * size), NOW, Random(1))
+    assert limited.copy_bytes == 3 * size
+
+
+def test_plan_cycle_a_disk_of_no_size_takes_nothing() -> None:
+    plan = plan_cycle([living(1), living(2, 1, 2)], SETS, DiskFacts(DISK, 0), Policy(), NOW, Random(1))
+    assert (plan.copies, plan.evictions, plan.unplaced_objects) == ((), (), 1)
+
+
+def test_plan_cycle_copies_on_a_disk_that_the_shelf_does_not_name_do_not_count() -> None:
+    disk = DiskFacts(DISK, 2 * BLOCK)
+    objects = [living(1, 4), living(2, 1, 4), living(3, 2)]
+    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), [disk, DiskFacts(2, BLOCK), DiskFacts(3, BLOCK)])
+    assert plan.copies == (Copy(1, 0, 0, Reason.FIRST_COPY),)
+    plan = plan_cycle(objects, SETS, DiskFacts(DISK, BLOCK), Policy(), NOW, Random(1), [disk])
+    assert not plan.all_evictions()
+
+
+def test_plan_cycle_holders_that_are_no_known_set_are_refused() -> None:
+    with pytest.raises(ValueError, match="object 7 names the holder set 99, which is not there"):
+        plan_cycle([ObjectFacts(7, 1, 99, 1, 0, 0)], SETS, DiskFacts(DISK, BLOCK), Policy(), NOW, Random(1))
+
+
+def test_plan_cycle_an_object_larger_than_every_disk_is_named_and_all_else_planned() -> None:
+    disk = DiskFacts(DISK, 10 * BLOCK)
+    shelf = [disk, DiskFacts(2, 20 * BLOCK, largest_file=15 * BLOCK)]
+    objects = [living(1, blocks=12), living(2, blocks=17), living(3), living(4, 2, blocks=18)]
+    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), shelf)
+    assert [copy.object_id for copy in plan.copies] == [3]
+    assert (plan.fit_nowhere, plan.fit_nowhere_ids, plan.unplaced_objects) == (1, (2,), 3)
+    many = [living(number, blocks=50) for number in range(100)]
+    plan = plan_cycle(many, SETS, disk, Policy(), NOW, Random(1), shelf)
+    assert (plan.fit_nowhere, len(plan.fit_nowhere_ids)) == (100, 20)
+
+
+def test_plan_cycle_sizes_that_no_file_system_knows_are_too_large_anywhere() -> None:
+    disk = DiskFacts(DISK, 2**70)
+    objects = [ObjectFacts(1, 2**63, 1, 1, 0, 0), ObjectFacts(2, 2**63 - 1, 1, 1, 0, 0), ObjectFacts(3, 2**64, 1, 1, 0, NOW)]
+    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), [disk])
+    assert [copy.object_id for copy in plan.copies] == [2]
+    assert (plan.too_large, plan.fit_nowhere_ids) == (1, (1,))
+    held = plan_cycle([ObjectFacts(1, 2**63, 2, 1, 0, 0)], SETS, disk, Policy(), NOW, Random(1))
+    assert (held.used_before, held.all_evictions()) == (2**63 + BLOCK, [])
