@@ -4,107 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from distbackupd import __version__
 from distbackupd.catalogue.schema import APPLICATION_ID, MIGRATIONS
-from tests.bed.container import Machine, container
-from tests.bed.loop_disks import LoopDisk, make_image, mounted_at, plugged
+from tests.bed.loop_disks import make_image
 from tests.bed.package import debian_package
+from tests.bed.station import SETTINGS, UNIT, Station, drop_in, new_station
 from tests.bed.waiting import wait_until
 from tests.trees import assert_same_tree, build_nasty_tree
 
-UNIT = "distbackupd.service"
 MOUNTED = "/run/distbackup-mnt"
-MEGABYTES = 100
-SETTINGS = 'settle = "0.2s"\n'
+HUGE = 60 << 30
+"""Bytes of a sparse file that takes a minute or more to copy."""
 
-pytestmark = pytest.mark.needs("container", "ext4", "dh")
-
-
-class Station:
-    """A machine with the package installed. What lies in ``place`` it sees in ``/srv``; it backs up ``/srv/source``."""
-
-    def __init__(self, machine: Machine, place: Path) -> None:
-        self.machine = machine
-        self.place = place
-        self.source = place / "source"
-
-    def install(self, package: Path) -> str:
-        """Install it, keeping settings of one's own; what dpkg said."""
-        shutil.copy(package, self.place / "package.deb")
-        return self.machine.run("dpkg", "--install", "--force-confold", "/srv/package.deb")
-
-    def dsb(self, *words: str) -> str:
-        """Run a command that must succeed; what it printed."""
-        return self.machine.run("dsb", *words)
-
-    def disk(self, name: str, filesystem_type: str = "ext4", megabytes: int = MEGABYTES) -> LoopDisk:
-        """A fresh disk that is enrolled and lies on the shelf."""
-        disk = make_image(self.place.parent / f"{name}.img", filesystem_type, name, megabytes)
-        device = self.machine.plug(disk).device
-        self.machine.wait_for_device(f"/dev/disk/by-uuid/{disk.filesystem_uuid}")
-        self.machine.run("mount", device, "/mnt")
-        self.dsb("disk", "add", name, "/mnt")
-        self.machine.run("umount", "/mnt")
-        self.machine.unplug(disk)
-        return disk
-
-    def wait(self, *patterns: str) -> str:
-        """Wait until the daemon, or systemd of it, has logged each of these since the last wait; what was logged."""
-        return self.machine.wait_for_journal(*(f"(?m){pattern}" for pattern in patterns), unit=UNIT, seconds=20)
-
-    def wait_for_farewell(self, *names: str) -> str:
-        """Wait until these disks may be unplugged; what was logged."""
-        return self.wait(*(f"^{name} is done, you may unplug it$" for name in names))
-
-    def back_up(self, disk: LoopDisk, name: str) -> str:
-        """From plug to unplug; what was logged."""
-        device = self.machine.plug(disk).device
-        log = self.wait_for_farewell(name)
-        assert self.machine.mounts_of(device) == []
-        self.machine.unplug(disk)
-        return log
-
-    def status(self) -> str:
-        """The line that ``systemctl status`` shows."""
-        return self.machine.properties(UNIT)["StatusText"]
-
-    def wait_for_status(self, pattern: str) -> str:
-        """Wait until that line matches; the line."""
-        return wait_until(lambda: line if re.search(pattern, line := self.status()) else "", f"{pattern} as status")
-
-    def objects(self, disk: LoopDisk) -> set[str]:
-        """Names of the objects on a disk from the shelf; each hashes to its name."""
-        with (
-            plugged(disk, read_only=True) as volume,
-            mounted_at(volume.device, self.place.parent / "seen", "-o", "ro") as root,
-        ):
-            paths = list((root / "distbackup-objects").glob("*/*"))
-            assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in paths)
-            assert list((root / "distbackup-tmp").iterdir()) == []
-            return {path.name for path in paths}
-
-
-@contextmanager
-def new_station(folder: Path) -> Iterator[Station]:
-    """A booted machine with the package of the present tree, its daemon running, and nothing mapped yet."""
-    place = folder / "srv"
-    (place / "source").mkdir(parents=True)
-    package = debian_package()
-    with container(folders={place: "/srv"}) as machine:
-        station = Station(machine, place)
-        machine.write("/etc/distbackupd/distbackupd.toml", SETTINGS)
-        station.install(package)
-        yield station
+# The first of them may have to build the package, and what the machine boots from.
+pytestmark = [pytest.mark.needs("btrfs", "container", "dh", "ext4"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -126,21 +49,6 @@ def fresh(tmp_path: Path) -> Iterator[Station]:
         station.dsb("source", "map", "/small", "/srv/source")
         station.dsb("update")
         yield station
-
-
-@contextmanager
-def drop_in(station: Station, lines: str) -> Iterator[None]:
-    """The unit has these lines too, and was restarted with them, while this lasts."""
-    path = f"/etc/systemd/system/{UNIT}.d/test.conf"
-    station.machine.write(path, f"[Service]\n{lines}\n")
-    try:
-        station.machine.run("systemctl", "daemon-reload")
-        station.machine.run("systemctl", "restart", UNIT)
-        yield
-    finally:
-        station.machine.path(path).unlink()
-        station.machine.run("systemctl", "daemon-reload")
-        station.machine.run("systemctl", "restart", UNIT)
 
 
 # --- the service ---
@@ -190,10 +98,10 @@ def test_reload_takes_new_settings_and_refuses_wrong_ones(station: Station) -> N
 
 
 def test_a_daemon_that_hangs_is_killed_and_started_again(station: Station) -> None:
-    with drop_in(station, "WatchdogSec=1s\nTimeoutAbortSec=1s\nRestartSec=0"):
+    with drop_in(station, "WatchdogSec=2s\nTimeoutAbortSec=1s\nRestartSec=0"):
         pid = station.machine.properties(UNIT)["MainPID"]
         station.machine.run("kill", "-STOP", pid)
-        station.wait("Watchdog timeout", "serving the catalogue")
+        station.wait(r"Watchdog timeout[\s\S]*^Started")
         told = station.machine.properties(UNIT)
         assert (told["ActiveState"], told["NRestarts"]) == ("active", "1")
         assert told["MainPID"] != pid
@@ -321,6 +229,173 @@ def test_it_works_without_udisks2_and_polkit(station: Station) -> None:
     with station.machine.without("udisks2", "polkit"):
         station.machine.run("systemctl", "restart", UNIT)
         assert "headless: copied" in station.back_up(disk, "headless")
+        refused = station.machine.attempt("dsb", "pause", user="guest")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == (
+            "dsb: polkit does not answer here, so only root may change what distbackupd does; "
+            "nothing was changed: use sudo\n"
+        )
+        station.dsb("pause")
+        station.dsb("resume")
+
+
+# --- in the middle of a long session ---
+
+
+class LongCopy:
+    """A disk that has been copied to for a moment, out of a minute or more."""
+
+    def __init__(self, station: Station) -> None:
+        self.station = station
+        self.machine = station.machine
+        # Its side file spares hashing it, and no disk but a sparse btrfs is that large here.
+        with (station.source / "big").open("wb") as file:
+            file.truncate(HUGE)
+        (station.source / "big.meta-inf").write_text(json.dumps({"hash": hashlib.sha256(b"not its content").hexdigest()}))
+        station.dsb("update")
+        self.disk = station.disk("long", "btrfs", 100_000)
+
+    def wait_for_bytes(self) -> None:
+        """Wait until the status line counts bytes."""
+        self.station.wait_for_status(r"^long: copying \d+% \([1-9]")
+
+    def mounted(self) -> list[str]:
+        """Where it is mounted."""
+        return self.machine.mounts_of(self.disk.device)
+
+    def wait_until_unmounted(self) -> None:
+        """Wait until it might be unplugged."""
+        wait_until(lambda: self.mounted() == [], "the long disk is unmounted")
+
+
+@pytest.fixture(scope="module")
+def long_station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LongCopy]:
+    """Not plugged in yet."""
+    with new_station(tmp_path_factory.mktemp("long")) as station:
+        station.dsb("source", "map", "/long", "/srv/source")
+        yield LongCopy(station)
+
+
+@pytest.fixture
+def long_copy(long_station: LongCopy) -> Iterator[LongCopy]:
+    """Plugged in and under way until the test has ended."""
+    long_station.machine.plug(long_station.disk)
+    try:
+        long_station.wait_for_bytes()
+        yield long_station
+    finally:
+        long_station.machine.attempt("dsb", "cancel")
+        long_station.wait_until_unmounted()
+        long_station.machine.unplug(long_station.disk)
+
+
+INTERRUPTED = r"^long: interrupted after \d objects?; what was copied is recorded, the next plug goes on there$"
+
+
+def test_a_session_keeps_the_machine_awake_and_can_be_paused_and_cancelled(long_copy: LongCopy) -> None:
+    station, machine = long_copy.station, long_copy.machine
+    inhibitors = machine.run("systemd-inhibit", "--list", "--no-legend")
+    assert re.search(r"(?m)^distbackupd .* sleep +backing up to a disk block$", inhibitors)
+    assert re.search(r"(?m)^distbackupd .* shutdown +backing up to a disk delay$", inhibitors)
+    assert "Now: long: copying" in station.dsb("status")
+
+    assert station.dsb("pause") == "paused; 'dsb resume' goes on\n"
+    station.wait_for_status("^long: paused; 'dsb resume' goes on$")
+    assert long_copy.mounted() == [f"{MOUNTED}/long"]
+    station.dsb("resume")
+    long_copy.wait_for_bytes()
+
+    station.dsb("cancel")
+    assert "you may unplug" not in station.wait(INTERRUPTED)
+    station.wait_for_status("^idle; ")
+    wait_until(lambda: "distbackupd" not in machine.run("systemd-inhibit", "--list"), "nothing keeps it awake any more")
+    assert long_copy.mounted() == []
+
+
+def test_a_disk_can_be_ejected_from_its_session(long_copy: LongCopy) -> None:
+    assert "long is done, you may unplug it\n" in long_copy.station.dsb("eject", "long")
+    assert long_copy.mounted() == []
+    log = long_copy.station.wait(INTERRUPTED, "^long is done, you may unplug it$")
+    assert log.count("you may unplug it") == 1
+
+
+def test_pulling_it_out_ends_the_session_at_once(long_copy: LongCopy) -> None:
+    # A loop device that is mounted cannot be pulled, but udev can say so.
+    long_copy.machine.run("udevadm", "trigger", "--action=remove", long_copy.disk.device)
+    assert "is done" not in long_copy.station.wait(INTERRUPTED)
+    long_copy.wait_until_unmounted()
+
+
+def test_stopping_the_service_unmounts_and_starting_goes_on(long_copy: LongCopy) -> None:
+    long_copy.machine.run("systemctl", "stop", UNIT, seconds=20)
+    assert long_copy.mounted() == []
+    assert long_copy.machine.properties(UNIT)["Result"] == "success"
+    long_copy.station.wait(INTERRUPTED)
+    long_copy.machine.run("systemctl", "start", UNIT)
+    long_copy.wait_for_bytes()
+
+
+def test_what_a_killed_daemon_left_mounted_is_used_again(long_copy: LongCopy) -> None:
+    with drop_in(long_copy.station, "RestartSec=0"):
+        long_copy.wait_for_bytes()
+        long_copy.machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", UNIT)
+        long_copy.station.wait(r"Failed with result 'signal'[\s\S]*^Started")
+        long_copy.wait_for_bytes()
+        assert long_copy.mounted() == [f"{MOUNTED}/long"]
+
+
+def test_a_shutdown_interrupts_it_and_the_next_boot_goes_on(long_copy: LongCopy) -> None:
+    long_copy.machine.reboot()
+    long_copy.station.wait(INTERRUPTED, r"^stopped$[\s\S]*^Started")
+    long_copy.wait_for_bytes()
+
+
+# --- who may do what ---
+
+
+def test_everybody_sees_how_it_stands_and_administrators_change_it(station: Station) -> None:
+    station.wait_for_status("^idle; ")
+    seen = station.machine.run("dsb", "status", user="guest")
+    assert re.search(r"(?m)^Now: distbackupd waits .*\nLast scan: ", seen), seen
+    words = [*BUS, "org.distbackupd.Manager1", "Status"]
+    assert station.machine.run("busctl", "get-property", *words, user="guest") == f's "{station.status()}"\n'
+    for command in (["pause"], ["resume"], ["cancel"], ["eject", "whole"], ["backup", "whole"]):
+        refused = station.machine.attempt("dsb", *command, user="guest")
+        assert (refused.returncode, refused.stdout) == (2, ""), command
+        assert refused.stderr.startswith("dsb: only an administrator may change what distbackupd does; nothing was changed")
+        assert len(refused.stderr.splitlines()) == 1
+    assert "paused" not in station.status()
+
+
+BUS = ("org.distbackupd", "/org/distbackupd")
+
+
+def test_asking_over_d_bus_starts_it(station: Station) -> None:
+    station.machine.run("systemctl", "stop", UNIT)
+    assert "Now: " in station.machine.run("dsb", "status", user="guest")
+    assert station.machine.properties(UNIT)["ActiveState"] == "active"
+
+
+def test_d_bus_tells_what_the_shipped_description_says(station: Station) -> None:
+    shipped = ElementTree.fromstring(
+        station.machine.path("/usr/share/dbus-1/interfaces/org.distbackupd.Manager1.xml").read_text()
+    )
+    introspect = ["busctl", "introspect", "--xml-interface", *BUS]
+    told = ElementTree.fromstring(station.machine.run(*introspect, user="guest"))
+    assert members(told) == members(shipped) != set()
+
+
+def members(node: ElementTree.Element) -> set[tuple[str, ...]]:
+    """Methods, signals and properties of our interface, each with the types and directions of what belongs to it."""
+    return {
+        (
+            member.tag,
+            member.attrib["name"],
+            member.get("type", ""),
+            *(argument.get("direction", "out") + argument.attrib["type"] for argument in member.iter("arg")),
+        )
+        for member in node.findall("interface[@name='org.distbackupd.Manager1']/*")
+    }
 
 
 # --- from boot to shutdown, from installing to purging ---

@@ -12,7 +12,8 @@ from tests.bed.container import Machine, container
 from tests.bed.loop_disks import LoopDisk, is_empty, make_image, run
 from tests.bed.waiting import wait_until
 
-pytestmark = pytest.mark.needs("container", "ext4")
+# The first of them may have to build what it boots from.
+pytestmark = [pytest.mark.needs("container", "ext4"), pytest.mark.timeout(400)]
 
 SANDBOX = """[Service]
 Type=oneshot
