@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,11 +27,14 @@ from distbackupd.engine.verification import VerificationOptions
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.enrolled import EnrolledDisks
+from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Mount, Volume
+from distbackupd.model.errors import DiskNotOurs, DiskTrouble, DistbackupError
 from distbackupd.model.events import Remark, ScanFinished
 from distbackupd.model.plans import BackupWish, Policy
 from distbackupd.model.standing import Protection
+from distbackupd.planning.brake import BrakeThresholds
 from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
 from distbackupd.store.folder_store import FolderStore
@@ -39,10 +44,12 @@ if TYPE_CHECKING:
     from distbackupd.control.service import ControlService
 
 __all__ = [
+    "Arrivals",
     "Engine",
     "bench_on",
     "current_activity",
     "engine_lock",
+    "is_on_backup_disk",
     "make_control",
     "make_login",
     "open_catalogue",
@@ -76,9 +83,45 @@ def system_mounter(settings: Settings, sandboxed: bool = False) -> SystemMounter
     return SystemMounter(settings.mount_folder.encode(), Commands(delegated=sandboxed))
 
 
-def open_target(destination: bytes) -> FolderTarget:
-    """Where a restore writes to; a context manager."""
-    return FolderTarget(destination)
+def open_target(destination: bytes | None) -> FolderTarget:
+    """Where a restore writes to; a context manager. None: nowhere, for who only plans."""
+    return FolderTarget(destination or b"")
+
+
+def is_on_backup_disk(path: bytes) -> bool:
+    """Whether an absolute path lies in the layout of a backup disk, ours or another's."""
+    while True:
+        try:
+            if FolderStore(path, "").identity() is not None:
+                return True
+        except DiskNotOurs:
+            return True
+        except DiskTrouble:
+            pass  # nothing to be seen there
+        if path in (b"/", b""):
+            return False
+        path = os.path.dirname(path)
+
+
+class Arrivals:
+    """Wakes who waits for a disk: at once where udev can be heard. A context manager."""
+
+    def __init__(self) -> None:
+        self._news = threading.Event()
+        self._monitor = DiskMonitor(lambda _event: self._news.set())
+
+    def __enter__(self) -> Arrivals:
+        with contextlib.suppress(DistbackupError):
+            self._monitor.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._monitor.stop()
+
+    def wait(self, seconds: float) -> None:
+        """Until a disk is plugged in or out, at the most so long."""
+        self._news.wait(seconds)
+        self._news.clear()
 
 
 def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter) -> Bench:
@@ -96,15 +139,24 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter) -> Benc
 def session_options(settings: Settings, policy: Policy | None = None) -> SessionOptions:
     """What the settings say of sessions; ``policy`` overrides what a cycle does."""
     return SessionOptions(
-        policy=policy or Policy(grace=settings.keep_deleted_seconds),
+        policy=policy or wish_policy(settings, BackupWish()),
         share=VerificationOptions(share=settings.verify_share_fraction, seconds=settings.verify_time_seconds),
         power_off=settings.power_off,
+        brake=BrakeThresholds(share=settings.brake_share_fraction, files=settings.brake_files),
     )
 
 
 def wish_policy(settings: Settings, wish: BackupWish) -> Policy:
     """What a cycle does when somebody asks for it with limits of their own."""
-    return Policy(settings.keep_deleted_seconds, wish.copy_limit, wish.copies_limit, wish.evict)
+    return Policy(
+        grace=settings.keep_deleted_seconds,
+        copy_limit=wish.copy_limit,
+        copies_limit=wish.copies_limit,
+        evict=wish.evict,
+        protect_copies=settings.protect_copies,
+        prefer="files" if settings.prefer == "files" else "bytes",
+        rebalance=settings.rebalance_fraction,
+    )
 
 
 def publish_disks(bench: Bench) -> None:

@@ -45,5 +45,11 @@ def complete_virtual_path(prefix: str, parsed_args: argparse.Namespace, **_: obj
     return [os.fsdecode(folder + b"/" + found) for found in sorted(offered)[:_OFFERED]]
 
 
+def complete_restored(prefix: str, parsed_args: argparse.Namespace, **more: object) -> list[str]:
+    """A disk in front of DEST, virtual paths with ``--to`` or ``--minset``."""
+    from_shelf = getattr(parsed_args, "to", None) or getattr(parsed_args, "minset", False)
+    return (complete_virtual_path if from_shelf else complete_disk)(prefix, parsed_args, **more)
+
+
 def _folder(parsed_args: argparse.Namespace) -> Path:
     return catalogue_folder(getattr(parsed_args, "database", None), os.environ)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from distbackupd.cli import backups, disks, reports, restores, sources, status
+from distbackupd.cli import backups, disks, history, reports, restores, sources, status
 from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
 from distbackupd.cli.session import CommandSession, command_session
@@ -49,6 +49,8 @@ COMMANDS = {
     "verify": Command(backups.verify, writes=True),
     "info": Command(reports.info, writes=False),
     "ls": Command(reports.list_files, writes=False),
+    "log": Command(history.list_versions, writes=False),
+    "diff": Command(history.list_changes, writes=False),
     "status": Command(status.status, writes=False, asks=True),
     "cancel": Command(None, asks=True),
     "eject": Command(backups.eject_disk, writes=True, asks=True),

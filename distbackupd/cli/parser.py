@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distbackupd import __version__
-from distbackupd.cli.completion import complete_disk, complete_virtual_path
+from distbackupd.cli.completion import complete_disk, complete_restored, complete_virtual_path
 from distbackupd.model.errors import EXIT_CODES
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -163,16 +163,7 @@ def _add_backup_commands(add: Add) -> None:
     backup.add_argument("--slack", help=argparse.SUPPRESS)
     for command in (update, backup):
         command.add_argument("--nohelper", action="store_true", help=argparse.SUPPRESS)
-    restore = add("restore", "Restore files from a backup disk")
-    _add_disk(restore, "?")
-    restore.add_argument("destination", metavar="DEST", nargs="?", help="folder to restore to")
-    pattern = restore.add_argument("-f", "--filter", metavar="PATTERN", help="restore only what matches, and what is below")
-    pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
-    restore.add_argument("-l", "--link", action="store_true", help="make hard links to the disk's objects instead of copies")
-    restore.add_argument(
-        "-e", "--existing", metavar="PATH", action="append", default=[], help="ignore files that are present below PATH"
-    )
-    restore.add_argument("--overwrite", action="store_true", help="replace files at DEST that differ")
+    _add_restore(add)
     verify = add("verify", "Read all copies on a disk again and strike the bad ones; they are moved to 'bad-objects'")
     _add_disk(verify)
     verify.add_argument(
@@ -183,6 +174,29 @@ def _add_backup_commands(add: Add) -> None:
     verify.add_argument("-d", "--delete", action="store_true", help="delete bad copies instead of moving them")
 
 
+def _add_restore(add: Add) -> None:
+    restore = add("restore", "Bring files back: '--to DEST [PATH ...]' from all disks it takes, 'DISK DEST' from one disk")
+    words = restore.add_argument(
+        "words", metavar="PATH", nargs="*", help="path or pattern of what to restore; without --to: DISK DEST"
+    )
+    words.completer = complete_restored  # type: ignore[attr-defined]
+    restore.add_argument("--to", metavar="DEST", help="folder to restore to, from as few disks as it takes")
+    restore.add_argument("--at", metavar="DATE", help="as it was known then: 2026-11-01 or '2026-11-01 14:30'")
+    restore.add_argument("--minset", action="store_true", help="only print which disks are needed")
+    without = restore.add_argument(
+        "--without", metavar="DISK", action="append", default=[], help="do not ask for this disk; may be given several times"
+    )
+    without.completer = complete_disk  # type: ignore[attr-defined]
+    restore.add_argument("--no-wait", action="store_true", help="take only the disks that are here, ask for none")
+    pattern = restore.add_argument("-f", "--filter", metavar="PATTERN", help="restore only what matches, and what is below")
+    pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
+    restore.add_argument("-l", "--link", action="store_true", help="make hard links to the disk's objects instead of copies")
+    restore.add_argument(
+        "-e", "--existing", metavar="PATH", action="append", default=[], help="ignore files that are present below PATH"
+    )
+    restore.add_argument("--overwrite", action="store_true", help="replace files at DEST that differ")
+
+
 def _add_report_commands(add: Add) -> None:
     info = add("info", "Report how much has how many copies, and what each disk holds")
     info.add_argument("--no-saturated", action="store_true", help="leave out of the disks' figures what has all its copies")
@@ -191,6 +205,16 @@ def _add_report_commands(add: Add) -> None:
     pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
     disk = files.add_argument("-d", "--disk", metavar="NAME", help="only files on this disk")
     disk.completer = complete_disk  # type: ignore[attr-defined]
+    log = add("log", "List all versions of files that were ever recorded, with the disks that still hold them")
+    words = log.add_argument("words", metavar="PATH", nargs="*", help="only of files that match, or lie below")
+    words.completer = complete_virtual_path  # type: ignore[attr-defined]
+    changes = add("diff", "List what was new, changed or gone between two dates")
+    changes.add_argument("before", metavar="DATE1", help="like 2026-11-01 (the end of that day) or '2026-11-01 14:30'")
+    changes.add_argument("after", metavar="DATE2", nargs="?", help="default: now")
+    pattern = changes.add_argument(
+        "-f", "--filter", metavar="PATTERN", action="append", default=[], help="only what matches, or lies below"
+    )
+    pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
     status = add("status", "Say what is going on, what is protected, and how the last sessions went")
     status.add_argument("-w", "--watch", action="store_true", help="go on saying what is going on, until Ctrl+C")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from distbackupd.cli.choosing import moment_meant
 from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
+from distbackupd.cli.shelf import restore_from_shelf, usable_destination
 from distbackupd.engine.recognition import recognise
 from distbackupd.engine.restoration import restore
 from distbackupd.engine.restore_meaning import RestoreOptions
@@ -18,22 +20,28 @@ from distbackupd.wiring import open_target
 
 
 def restore_files(session: CommandSession) -> int:
-    """``dsb restore DISK DEST [-f PATTERN]``"""
+    """``dsb restore --to DEST [PATH ...]``, ``dsb restore DISK DEST [-f PATTERN]``"""
     arguments = session.arguments
-    if arguments.disk is None or arguments.destination is None:
-        raise UsageError("say which disk to restore from and where to: 'dsb restore photos-03 /srv/restored'")
-    destination = os.path.realpath(os.fsencode(os.path.expanduser(arguments.destination)))
-    if os.path.lexists(destination) and not os.path.isdir(destination):
-        raise UsageError(f"{printable(destination)} is no folder; nothing was restored")
+    if arguments.to is not None or arguments.minset:
+        return restore_from_shelf(session)
+    if len(arguments.words) != 2:
+        raise UsageError(
+            "say where to restore to, and what: 'dsb restore --to /srv/restored /photos', or only from which disk and where "
+            "to: 'dsb restore photos-03 /srv/restored'"
+        )
+    name, folder = arguments.words
+    destination = usable_destination(session, folder, link=arguments.link)
+    at = moment_meant(session, arguments.at)
     pattern = arguments.filter
     options = RestoreOptions(
         selection=Selection() if pattern is None else Selection([os.fsencode(pattern)]),
+        at=at,
         link=arguments.link,
         existing=tuple(os.path.realpath(os.fsencode(path)) for path in arguments.existing),
         overwrite=arguments.overwrite,
         simulate=session.simulate,
     )
-    with session.disk_here(arguments.disk, read_only=not arguments.link) as (disk, root, mount):
+    with session.disk_here(name, read_only=not arguments.link) as (disk, root, mount):
         check_destination(destination, session.bench.catalogue.sources.all(), root, arguments.link)
         store = session.bench.open_store(root, mount)
         recognise(store, disk, root, rename=False)

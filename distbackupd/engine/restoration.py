@@ -290,7 +290,7 @@ class RestorePass:
         """Count what would become of the entry, or what becomes of one whose content is not on this disk."""
         result = self._attempt(entry, lambda entry: self._target.foresee(entry, self._options.overwrite))
         if result.placement is Placement.RESTORED and entry.digest is not None and not self._is_here(entry):
-            self._tally.miss(entry, entry.holders)
+            self._tally.miss(entry, entry.holders - self._tally.bad.get(entry.digest, set()))
             return result.placement
         if result.placement is Placement.LEFT_ALONE and not self._options.simulate:
             # Only what is right is mended, so there is nothing to read.

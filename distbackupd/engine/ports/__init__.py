@@ -3,9 +3,10 @@
 One contract suite (``tests/contract``) runs on each port's fake and on the real thing.
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
-it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes.
+it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks.
 """
 
+from distbackupd.engine.ports.attendant import Attendant
 from distbackupd.engine.ports.catalogue import (
     Catalogue,
     DiskTable,
@@ -25,6 +26,7 @@ from distbackupd.engine.ports.target import BadContent, EntryRefused, Placement,
 from distbackupd.engine.ports.working import Clock, Pulse, Reporter, Stop
 
 __all__ = [
+    "Attendant",
     "BadContent",
     "Catalogue",
     "Clock",

@@ -1,0 +1,137 @@
+"""``dsb log`` and ``dsb diff``"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from distbackupd.cli.choosing import files_ever_meant
+from distbackupd.cli.moments import parse_moment, say_moment
+from distbackupd.cli.output import say, say_json_list
+from distbackupd.cli.session import CommandSession
+from distbackupd.model.errors import UsageError
+from distbackupd.model.files import EntryKind
+from distbackupd.model.history import Change, Version
+from distbackupd.model.text import printable, say_size
+
+
+def list_versions(session: CommandSession) -> int:
+    """``dsb log [PATH|PATTERN ...]``"""
+    versions = _versions(session)
+    first = next(versions, None)
+    if first is None:
+        words = " or ".join(f"'{printable(word)}'" for word in session.arguments.words) or "'/'"
+        raise UsageError(f"no file that matches {words} was ever recorded; 'dsb ls' lists what there is")
+    names = _disk_names(session)
+    told = itertools.chain([first], versions)
+    if session.json:
+        say_json_list(_described(version, names) for version in told)
+        return 0
+    for version in told:
+        until = say_moment(version.gone) if version.gone else "now"
+        where = _where(version, names)
+        say(f"{say_moment(version.seen)} to {until:16} {_size(version):>9} {where}{printable(version.path)}")
+    return 0
+
+
+def _versions(session: CommandSession) -> Iterator[Version]:
+    selection = files_ever_meant(session, session.arguments.words)
+    for root in selection.roots:
+        matches = selection.matcher_below(root)
+        for version in session.bench.catalogue.history.versions(root):
+            if version.kind is not EntryKind.FOLDER and (matches is None or matches(version.path)):
+                yield version
+
+
+def list_changes(session: CommandSession) -> int:
+    """``dsb diff DATE1 [DATE2] [-f PATTERN]``"""
+    now = session.bench.clock.now()
+    before = parse_moment(session.arguments.before, now)
+    after = now if session.arguments.after is None else parse_moment(session.arguments.after, now)
+    if before > after:
+        raise UsageError(
+            f"{session.arguments.before} is later than {session.arguments.after}; name the earlier of both dates first"
+        )
+    names = _disk_names(session)
+    if session.json:
+        say_json_list(
+            {
+                "path": change.path,
+                "change": change.what,
+                "before": None if change.before is None else _described(change.before, names),
+                "after": None if change.after is None else _described(change.after, names),
+            }
+            for change in _changes(session, before, after)
+        )
+        return 0
+    counts: Counter[str] = Counter()
+    for change in _changes(session, before, after):
+        counts[change.what] += 1
+        say(_line(change, names))
+    parts = [f"{counts[what]:,} {said}" for what, said in _SAID.items() if counts[what]]
+    say(f"{say_moment(before)} to {say_moment(after)}: {', '.join(parts) or 'nothing changed'}")
+    return 0
+
+
+_SAID = {"new": "new", "changed": "changed", "metadata": "with other owner, mode, time or attributes", "gone": "gone"}
+
+
+def _changes(session: CommandSession, before: int, after: int) -> Iterator[Change]:
+    selection = files_ever_meant(session, session.arguments.filter)
+    for root in selection.roots:
+        matches = selection.matcher_below(root)
+        for change in session.bench.catalogue.history.changes(before, after, root):
+            if (matches is None or matches(change.path)) and not _is_only_a_folders_time(change):
+                yield change
+
+
+def _is_only_a_folders_time(change: Change) -> bool:
+    """A folder's time changes with every name in it, and these are told themselves."""
+    old, new = change.before, change.after
+    if old is None or new is None or not old.kind is new.kind is EntryKind.FOLDER:
+        return False
+    return old.attributes == new.attributes
+
+
+def _line(change: Change, names: dict[int, str]) -> str:
+    old, new = change.before, change.after
+    if old is not None and new is not None and change.what == "changed":
+        size = f"{_size(old)} -> {_size(new)}"
+    else:
+        size = _size(new or old)
+    where = "" if old is None or change.what == "metadata" else _where(old, names)
+    return f"{change.what:8} {size:>9} {where}{printable(change.path)}"
+
+
+def _size(version: Version | None) -> str:
+    assert version is not None
+    return say_size(version.size) if version.kind is EntryKind.FILE else version.kind.name.lower().replace("_", " ")
+
+
+def _where(version: Version, names: dict[int, str]) -> str:
+    """Who holds the content, in front of a path."""
+    if version.digest is None:
+        return ""
+    if not version.holders:
+        return "(held nowhere) "
+    return f"({','.join(sorted(names[holder] for holder in version.holders))}) "
+
+
+def _described(version: Version, names: dict[int, str]) -> dict[str, Any]:
+    return {
+        "path": version.path,
+        "kind": version.kind.name.lower(),
+        "size": version.size,
+        "mtime_ns": version.mtime_ns,
+        "sha256": version.digest.hex() if version.digest else None,
+        "seen": version.seen,
+        "gone": version.gone or None,
+        "held": version.is_held,
+        "disks": sorted(names[holder] for holder in version.holders),
+    }
+
+
+def _disk_names(session: CommandSession) -> dict[int, str]:
+    return {disk.id: disk.name for disk in session.bench.catalogue.disks.all()}
