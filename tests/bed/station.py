@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.bed.container import Machine, container
 from tests.bed.loop_disks import LoopDisk, make_image, mounted_at, plugged
@@ -85,6 +88,8 @@ class Station:
 @contextmanager
 def new_station(folder: Path) -> Iterator[Station]:
     """A booted machine with the package of the present tree, its daemon running, and nothing mapped yet."""
+    if "DISTBACKUPD_SUITE" in os.environ:
+        pytest.skip("the package fits only the release of Debian that it was built on")
     place = folder / "srv"
     (place / "source").mkdir(parents=True)
     package = debian_package()
