@@ -71,7 +71,7 @@ class Simulation:
         self._wishes: dict[int, tuple[int, int, int, int]] = {}
         self._sets: list[frozenset[int]] = [frozenset()]
         self._numbers: dict[frozenset[int], int] = {frozenset(): 0}
-        self._places: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         self._copied = 0
         self._deleted = 0
         self._rounds = 0
@@ -85,14 +85,16 @@ class Simulation:
     def total(self) -> int:
         """Bytes of footprint of all living objects."""
         return sum(map(footprint, self._sizes)) - sum(
-            footprint(self._sizes[place]) for place, wish in self._wishes.items() if wish[2]
+            footprint(self._sizes[position]) for position, wish in self._wishes.items() if wish[2]
         )
 
     def add_sizes(self, sizes: Iterable[int]) -> None:
         """Living objects of these sizes that no disk holds yet, with no wishes of their own."""
         before = len(self._sizes)
         self._sizes.extend(sizes)
-        self._extend(range(before, len(self._sizes)), repeat(0, len(self._sizes) - before))
+        count = len(self._sizes) - before
+        first = max(self._ids, default=-1) + 1
+        self._extend(range(first, first + count), repeat(0, count))
 
     def add_objects(self, objects: Iterable[ObjectFacts], holder_sets: Mapping[int, frozenset[int]]) -> None:
         """The objects of a real catalogue, before any others. Objects of 2**63 bytes or more are left out."""
@@ -139,15 +141,15 @@ class Simulation:
         plan = plan_cycle(self._facts(), sets, facts, self.policy, self._now, self._rng, self.disks)
         with_disk: dict[int, int] = {}
         for eviction in plan.all_evictions():
-            place = self._places[eviction.object_id]
-            self._holders[place] = self._number(self._sets[self._holders[place]] - {disk})
+            position = self._positions[eviction.object_id]
+            self._holders[position] = self._number(self._sets[self._holders[position]] - {disk})
             self._deleted += footprint(eviction.size)
         for copy in plan.copies:
-            place = self._places[copy.object_id]
-            before = self._holders[place]
+            position = self._positions[copy.object_id]
+            before = self._holders[position]
             if before not in with_disk:
                 with_disk[before] = self._number(self._sets[before] | {disk})
-            self._holders[place] = with_disk[before]
+            self._holders[position] = with_disk[before]
             self._copied += footprint(copy.size)
         return plan
 
@@ -181,9 +183,9 @@ class Simulation:
         sizes = [0] * len(self._sets)
         for holders, size in zip(self._holders, self._sizes, strict=True):
             sizes[holders] += footprint(size)
-        for place, wish in self._wishes.items():
+        for position, wish in self._wishes.items():
             if wish[2]:
-                sizes[self._holders[place]] -= footprint(self._sizes[place])
+                sizes[self._holders[position]] -= footprint(self._sizes[position])
         return {self._sets[number]: size for number, size in enumerate(sizes) if size}
 
     def _facts(self) -> Iterator[ObjectFacts]:
@@ -196,15 +198,15 @@ class Simulation:
 
     def _facts_with_wishes(self) -> Iterator[ObjectFacts]:
         plain = (1, 0, 0, 0)
-        for place, (identifier, size, holders) in enumerate(zip(self._ids, self._sizes, self._holders, strict=True)):
-            yield ObjectFacts(identifier, size, holders, *self._wishes.get(place, plain))
+        for position, (identifier, size, holders) in enumerate(zip(self._ids, self._sizes, self._holders, strict=True)):
+            yield ObjectFacts(identifier, size, holders, *self._wishes.get(position, plain))
 
     def _extend(self, ids: Iterable[int], holders: Iterable[int]) -> None:
         before = len(self._ids)
         self._ids.extend(ids)
         self._holders.extend(holders)
-        for place in range(before, len(self._ids)):
-            self._places[self._ids[place]] = place
+        for position in range(before, len(self._ids)):
+            self._positions[self._ids[position]] = position
 
     def _number(self, members: frozenset[int]) -> int:
         number = self._numbers.get(members)
