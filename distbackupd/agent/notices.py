@@ -227,6 +227,13 @@ class Narrator:
         body = capital(news.sentence.removeprefix("bring "), news.disk)
         return [Notice("wanted", f"Bring {news.disk}", body, news.disk, Stage.ASKS)]
 
+    def _braked(self, news: News) -> Telling:
+        told = news.sentence.removeprefix(f"{news.disk}: the brake is on: ")
+        return [_attention("brake", "Nothing is deleted: the sources look wrong", capital(told, ""), news.disk, stays=True)]
+
+    def _brake_released(self, _: News) -> Telling:
+        return [Withdrawn("brake")]
+
     def _disk_not_seen(self, news: News) -> Telling:
         title, _, told = news.sentence.partition("; ")
         return [_attention(f"unseen:{news.disk}", title, capital(told, news.disk), news.disk)]
@@ -318,5 +325,7 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "SourceLocked": Narrator._source_locked,
     "DiskWanted": Narrator._disk_wanted,
     "DiskNotSeen": Narrator._disk_not_seen,
+    "Braked": Narrator._braked,
+    "BrakeReleased": Narrator._brake_released,
 }
 """Each kind of event that somebody at a desk is told, or that what they are told depends on."""

@@ -12,7 +12,7 @@ import peewee
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.tables import DiskRow
-from distbackupd.model.disks import OBJECT_OVERHEAD, BackupDisk
+from distbackupd.model.disks import OBJECT_OVERHEAD, USUAL_BLOCK_SIZE, BackupDisk
 from distbackupd.model.errors import UsageError
 from distbackupd.model.text import say_count
 
@@ -93,12 +93,15 @@ class DiskTable:
 
     def used(self, disk: int) -> tuple[int, int]:
         """How many objects the disk holds, and their footprint in bytes."""
-        count, _, footprint = self._objects.used(disk, OBJECT_OVERHEAD)
-        return count, footprint
+        with self._database.bound(DiskRow):
+            facts = DiskRow.select(DiskRow.block_size, DiskRow.overhead).where(DiskRow.id == disk).tuples().first()
+        block_size, overhead = facts or (USUAL_BLOCK_SIZE, OBJECT_OVERHEAD)
+        count, _, rounded = self._objects.used(disk, block_size)
+        return count, rounded + count * overhead
 
     def held(self, disk: int) -> tuple[int, int]:
         """How many objects the disk holds, and their bytes."""
-        count, size, _ = self._objects.used(disk, OBJECT_OVERHEAD)
+        count, size, _ = self._objects.used(disk, USUAL_BLOCK_SIZE)
         return count, size
 
     def verified_at(self, disk: int) -> dict[int, int]:

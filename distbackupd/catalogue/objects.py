@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.holders import NOBODY, HolderSets
+from distbackupd.catalogue.totals import Totals
 from distbackupd.model.plans import ObjectFacts
 
 _CHUNK = 500
@@ -24,6 +25,7 @@ class ObjectTable:
     def __init__(self, database: Database, holders: HolderSets) -> None:
         self._database = database
         self._holders = holders
+        self._totals = Totals(database)
 
     def holder_sets(self) -> dict[int, frozenset[int]]:
         """Interned sets of disks by id."""
@@ -63,6 +65,14 @@ class ObjectTable:
             f"SELECT id, hash, size FROM object WHERE hash >= ? AND hash < ? AND holders IN ({_marks(sets)}) ORDER BY hash",
             (first, behind, *sets),
         ).fetchall()
+
+    def folders_held(self, disk: int) -> list[int]:
+        """The folders (0 to 4095) in which the disk holds anything."""
+        sets = self._holders.with_disk(disk)
+        rows = self._database.execute(
+            f"SELECT DISTINCT substr(hex(substr(hash, 1, 2)), 1, 3) FROM object WHERE holders IN ({_marks(sets)})", sets
+        )
+        return sorted(int(row[0], 16) for row in rows)
 
     def record_copies(self, disk: int, objects: Sequence[int]) -> None:
         """The disk holds these now. Durable when it returns."""
@@ -147,22 +157,12 @@ class ObjectTable:
         return found
 
     def by_holders(self) -> list[tuple[int, int, int, int]]:
-        """(holder set id, living objects, their bytes, bytes of those that are at their maxcopies)."""
-        return self._database.execute(
-            "SELECT holders, count(*), sum(size), sum(CASE WHEN maxcopies > 0 AND maxcopies <= "
-            "(SELECT CASE WHEN members = '' THEN 0 ELSE 1 + length(members) - length(replace(members, ' ', '')) END "
-            "FROM holder_set WHERE id = holders) THEN size ELSE 0 END) FROM object WHERE orphaned_at = 0 GROUP BY holders"
-        ).fetchall()
+        """(holder set id, living objects, their bytes, bytes of those that need no more copies)."""
+        return [(total.holders, total.objects, total.size, total.saturated) for total in self._totals.living()]
 
-    def used(self, disk: int, overhead: int) -> tuple[int, int, int]:
-        """How many objects the disk holds, their bytes, and their footprint in 4 KiB blocks and ``overhead`` each."""
-        sets = self._holders.with_disk(disk)
-        row = self._database.execute(
-            f"SELECT count(*), coalesce(sum(size), 0), coalesce(sum((size + 4095) & ~4095), 0) + count(*) * ? "
-            f"FROM object WHERE holders IN ({_marks(sets)})",
-            (overhead, *sets),
-        ).fetchone()
-        return int(row[0]), int(row[1]), int(row[2])
+    def used(self, disk: int, block_size: int) -> tuple[int, int, int]:
+        """How many objects the disk holds, their bytes, and their bytes in whole blocks."""
+        return self._totals.within(set(self._holders.with_disk(disk)), block_size)
 
     def _change(self, objects: Sequence[int], change: Callable[[int], int]) -> None:
         """Give each object the holders that ``change`` makes of its present ones."""

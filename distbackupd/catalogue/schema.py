@@ -136,10 +136,32 @@ WANTED_COPIES_AND_PLACES = """
 ALTER TABLE file ADD COLUMN copies INTEGER NOT NULL DEFAULT 0;   -- wanted; 0: as usual
 ALTER TABLE object ADD COLUMN copies INTEGER NOT NULL DEFAULT 0; -- the highest of its living files
 ALTER TABLE disk ADD COLUMN location TEXT NOT NULL DEFAULT '';
+ALTER TABLE disk ADD COLUMN block_size INTEGER NOT NULL DEFAULT 4096;
+ALTER TABLE disk ADD COLUMN largest_file INTEGER NOT NULL DEFAULT 0; -- 0: no limit of its own
+ALTER TABLE disk ADD COLUMN overhead INTEGER NOT NULL DEFAULT 4096;  -- bytes an object takes beside its blocks
+CREATE TABLE holding_total (                                         -- see catalogue.totals
+    holders INTEGER NOT NULL,
+    living INTEGER NOT NULL,
+    block_size INTEGER NOT NULL,
+    objects INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    saturated INTEGER NOT NULL,
+    rounded INTEGER NOT NULL,
+    PRIMARY KEY (holders, living, block_size)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX file_gone ON file(gone) WHERE gone <> 0 AND object IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES)
+ROTTEN_FILES = """
+CREATE TABLE rotten_file (
+    file INTEGER PRIMARY KEY REFERENCES file(id),
+    found_at INTEGER NOT NULL,
+    found BLOB NOT NULL,                 -- SHA-256 of what the source holds instead; empty: it cannot be read
+    ctime_ns INTEGER NOT NULL            -- of the source, when that was found
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES, ROTTEN_FILES)
 """Migration ``n`` (from 1) brings version ``n - 1`` to version ``n``. Only ever append."""
 
 VERSION = len(MIGRATIONS)

@@ -48,6 +48,9 @@ class DiskRow(peewee.Model):
     clean = peewee.BooleanField()
     luks_uuid = peewee.TextField(null=True)
     location = peewee.TextField()
+    block_size = peewee.BigIntegerField()
+    largest_file = peewee.BigIntegerField()
+    overhead = peewee.BigIntegerField()
 
     class Meta:
         """Names of this table."""

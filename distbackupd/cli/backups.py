@@ -11,11 +11,13 @@ from typing import NamedTuple, TextIO
 from distbackupd.cli.output import say, say_json, say_json_list
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.braking import standing_brake
+from distbackupd.engine.cycle import as_plugged, plan_session, usable_capacity
 from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise
 from distbackupd.engine.release import eject
 from distbackupd.engine.scan import ScanOptions, scan
-from distbackupd.engine.session import plan_session, run_session, save_catalogue, usable_capacity
+from distbackupd.engine.session import run_session, save_catalogue
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.model.errors import DiskReadOnly, UsageError
 from distbackupd.model.events import MayUnplug
@@ -71,10 +73,12 @@ def _simulate(session: CommandSession, policy: Policy) -> int:
     disk = session.find_disk(session.arguments.disk)
     place = locate(session.bench, disk)
     store = session.bench.open_store(*place) if place else None
+    capacity = disk.capacity
     if store is not None and place is not None:
         recognise(store, disk, place[0], rename=False)
-    capacity = usable_capacity(session.bench, disk, store) if store else disk.capacity
-    plan = plan_session(session.bench, disk, store, capacity, policy)
+        disk = as_plugged(disk, store)
+        capacity = usable_capacity(session.bench, disk, store)
+    plan = plan_session(session.bench, disk, capacity, replace(policy, brake=standing_brake(session.bench).on))
     if session.json:
         say_json_list(step._asdict() for step in _described_steps(session, plan))
         return 0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from distbackupd.cli import backups, disks, history, reports, restores, sources, status
+from distbackupd.cli import backups, disks, forecasts, history, reports, restores, sources, status
 from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
 from distbackupd.cli.session import CommandSession, command_session
@@ -47,6 +47,10 @@ COMMANDS = {
     "backup": Command(backups.backup, writes=True, asks=True),
     "restore": Command(restores.restore_files, writes=False),
     "verify": Command(backups.verify, writes=True),
+    "brake": Command(forecasts.show_brake, writes=False),
+    "brake status": Command(forecasts.show_brake, writes=False),
+    "brake release": Command(forecasts.release_brake, writes=True),
+    "simulate": Command(forecasts.simulate, writes=False),
     "info": Command(reports.info, writes=False),
     "ls": Command(reports.list_files, writes=False),
     "log": Command(history.list_versions, writes=False),

@@ -198,6 +198,27 @@ def _add_restore(add: Add) -> None:
 
 
 def _add_report_commands(add: Add) -> None:
+    brake = add("brake", "Say whether the brake is on: whether the sources look so wrong that nothing is deleted")
+    brake_commands = brake.add_subparsers(title="commands", metavar="COMMAND")
+    add("status", "Say whether it is on, since when and why", brake_commands, "brake ")
+    add("release", "Let go: what changed until now is as it should be", brake_commands, "brake ")
+    simulate = add("simulate", "Say what is lost if disks die, and what more disks, growth or a loss would change")
+    simulate.add_argument(
+        "--disks",
+        metavar="SIZES",
+        action="append",
+        help="imagine these disks, not the real ones: 8T,8T,4T, or 0.4 of the data",
+    )
+    simulate.add_argument("--add", metavar="SIZES", action="append", help="imagine more disks beside the real ones")
+    simulate.add_argument("--lose", metavar="NAME", action="append", help="imagine that this disk is lost")
+    simulate.add_argument("--rounds", metavar="N", type=_positive, help="plug each disk in so often (default: 1)")
+    simulate.add_argument("--growth", metavar="SHARE", type=_share, help="the data grows by so much a round, like 5%%")
+    simulate.add_argument(
+        "--synthetic",
+        metavar="N:SEED",
+        type=_synthetic,
+        help="N made-up objects; the same SEED, the same objects",
+    )
     info = add("info", "Report how much has how many copies, and what each disk holds")
     info.add_argument("--no-saturated", action="store_true", help="leave out of the disks' figures what has all its copies")
     files = add("ls", "List files with the disks that hold them")
@@ -224,6 +245,30 @@ def _add_daemon_commands(add: Add) -> None:
     _add_disk(add("eject", "Unmount a backup disk, lock it and switch it off, so that it may be unplugged"))
     add("pause", "Let the daemon rest: what it does stands still, and nothing new is begun")
     add("resume", "Let the daemon go on after a pause")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of rounds; 1 to 1000 is meant")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 10:
+        raise argparse.ArgumentTypeError(f"'{text}' is no share; write it like 5%")
+    return share
+
+
+def _synthetic(text: str) -> tuple[int, int]:
+    count, _, seed = text.partition(":")
+    if not (count.isascii() and count.isdigit() and (seed or "0").isascii() and (seed or "0").isdigit() and len(text) < 30):
+        raise argparse.ArgumentTypeError(f"'{text}' names no objects; write it like 200000:1")
+    return int(count), int(seed or "0")
 
 
 def _add_disk(parser: argparse.ArgumentParser, many: str | None = None) -> None:

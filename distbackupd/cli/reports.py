@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from distbackupd.cli.forecasts import real_losses, say_losses, say_places
 from distbackupd.cli.output import say, say_json, say_json_list, say_table
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import Overview, overview
@@ -42,6 +43,10 @@ def info(session: CommandSession) -> int:
         )
         return 0
     print_overview(state, exclude_saturated=session.arguments.no_saturated)
+    if state.by_copies and state.disks:
+        losses, names = real_losses(session)
+        say_losses(losses, names, most=2)
+        say_places(session, losses)
     return 0
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -90,9 +91,20 @@ class CommandSession:
 def command_session(arguments: argparse.Namespace, writes: bool) -> Iterator[CommandSession]:
     """Open what the command needs; ``writes``: it changes the catalogue, or works with a disk for a while.
 
+    Made-up objects (``dsb simulate --synthetic``) need no catalogue, so they get an empty one for a while.
+
     Raises CatalogueTrouble, EngineBusy, UsageError.
     """
-    folder = catalogue_folder(arguments.database, os.environ)
+    if getattr(arguments, "synthetic", None):
+        with tempfile.TemporaryDirectory() as nowhere, _session_on(Path(nowhere), arguments, writes=True) as session:
+            yield session
+        return
+    with _session_on(catalogue_folder(arguments.database, os.environ), arguments, writes) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def _session_on(folder: Path, arguments: argparse.Namespace, writes: bool) -> Iterator[CommandSession]:
     settings = load_settings(Path(arguments.config) if arguments.config else None)
     stop = threading.Event()
     # What changes nothing makes no catalogue either.

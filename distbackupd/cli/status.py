@@ -69,6 +69,8 @@ def print_report(report: Report, as_json: bool) -> None:
     protected = report.protection
     idle = "nothing is at work on this catalogue" if report.standing is None else "distbackupd waits for what is to be done"
     say(f"Now: {report.activity or idle}")
+    if protected.brake:
+        say(protected.brake[:1].upper() + protected.brake[1:])
     last_scan = protected.last_scan
     say(f"Last scan: {say_ago(now - last_scan)}" if last_scan else "Last scan: never; 'dsb update' makes one")
     for copies, size in sorted(protected.bytes_by_copies.items()):
@@ -115,6 +117,7 @@ def _described(report: Report) -> dict[str, object]:
         "disk": standing.disk or None,
         "progress": progress,
         "last_scan": protected.last_scan,
+        "brake": protected.brake or None,
         "entries": report.entries,
         "copies": {str(copies): size for copies, size in sorted(protected.bytes_by_copies.items())},
         "disks": [

@@ -33,6 +33,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Local wall time of the nightly scan of all sources."""
     settle: str = "5s"
     """How long a changed file must have rested before it is looked at."""
+    protect_copies: int = 2
+    """With so many copies a file counts as protected; what lacks them comes first."""
+    prefer: str = "bytes"
+    """What room is filled with when it runs out: the most ``bytes``, or the most ``files``."""
+    rebalance: str = "10%"
+    """Share of a disk's size that a session may write only to spread the risk more evenly."""
+    brake_share: str = "20%"
+    """When more of the files than this, and more than :attr:`brake_files`, vanished or changed, nothing is deleted."""
+    brake_files: int = 100
+    """See :attr:`brake_share`."""
     verify_share: str = "5%"
     """Share of a disk's content that is read again at the end of each session."""
     verify_time: str = "10min"
@@ -48,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         for key, check in _CHECKS.items():
-            value: str = getattr(self, key)
+            value: str | int = getattr(self, key)
             try:
                 check(value)
             except ValueError as error:
@@ -73,6 +83,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def remind_after_seconds(self) -> float:
         """:attr:`remind_after` in seconds; 0: never."""
         return parse_duration(self.remind_after)
+
+    @property
+    def rebalance_fraction(self) -> float:
+        """:attr:`rebalance` as a number from 0 (never) to 1."""
+        return parse_share(self.rebalance)
+
+    @property
+    def brake_share_fraction(self) -> float:
+        """:attr:`brake_share` as a number from 0 to 1."""
+        return parse_share(self.brake_share)
 
     @property
     def verify_share_fraction(self) -> float:
@@ -113,7 +133,7 @@ def load_settings(path: Path | None = None) -> Settings:
 
 _UNKNOWN_KEY = re.compile(r"unknown field `(.+?)`")
 _WRONG_TYPE = re.compile(r"Expected `(\w+)`, got `\w+` - at `\$\.(\w+)`")
-_KINDS = {"str": 'a text in quotes, such as "{}"', "bool": "either true or false"}
+_KINDS = {"str": 'a text in quotes, such as "{}"', "bool": "either true or false", "int": "a whole number, such as {}"}
 
 
 def _explain(error: msgspec.ValidationError, table: dict[str, Any]) -> str:
@@ -139,7 +159,17 @@ def _check_folder(text: str) -> None:
         raise ValueError("is no absolute path; begin it with a slash")
 
 
-_CHECKS: dict[str, Callable[[str], object]] = {
+def _check_count(number: int) -> None:
+    if not 1 <= number <= 1_000_000_000:
+        raise ValueError("is no number of copies or files; write 1 or more")
+
+
+def _check_preference(text: str) -> None:
+    if text not in ("bytes", "files"):
+        raise ValueError('is neither "bytes" nor "files"')
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
     "keep_deleted": parse_duration,
     "scan_at": parse_time_of_day,
     "settle": parse_duration,
@@ -147,4 +177,9 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "verify_time": parse_duration,
     "mount_folder": _check_folder,
     "remind_after": parse_duration,
+    "protect_copies": _check_count,
+    "prefer": _check_preference,
+    "rebalance": parse_share,
+    "brake_share": parse_share,
+    "brake_files": _check_count,
 }

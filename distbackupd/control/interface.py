@@ -89,6 +89,11 @@ class Manager1(DbusInterfaceCommonAsync, interface_name=INTERFACE):
         """Unix seconds; 0: never."""
         raise NotImplementedError
 
+    @dbus_property_async("s", DbusPropertyEmitsChangeFlag)
+    def brake(self) -> str:
+        """Why nothing is deleted on any disk; empty: the brake is off."""
+        raise NotImplementedError
+
     @dbus_method_async("sa{sv}", "t", _ANYBODY, ("job",), ("disk", "options"))
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
         """Ask for a session."""

@@ -186,6 +186,10 @@ class _Manager(Manager1):
     def last_scan(self) -> Any:
         return self._shown("LastScan")
 
+    @dbus_property_async_override()
+    def brake(self) -> Any:
+        return self._shown("Brake")
+
     @dbus_method_async_override()
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
         try:

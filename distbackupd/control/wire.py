@@ -98,6 +98,7 @@ def protection_properties(protection: Protection) -> dict[str, Variant]:
         "Disks": ("aa{sv}", [_disk(disk) for disk in protection.disks]),
         "Wanted": ("a{sv}", wanted),
         "LastScan": ("x", protection.last_scan or 0),
+        "Brake": ("s", printable(protection.brake)),
     }
 
 
@@ -109,6 +110,7 @@ def protection_from(properties: Mapping[str, Variant]) -> Protection:
         disks=tuple(_disk_from(disk) for disk in properties["Disks"][1]),
         wanted=DiskWanted(wanted["disk"], wanted["uuid"], wanted["copies"], wanted["bytes"]) if wanted else None,
         last_scan=properties["LastScan"][1] or None,
+        brake=properties["Brake"][1],
     )
 
 

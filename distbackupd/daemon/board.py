@@ -13,7 +13,7 @@ from pathlib import Path
 from distbackupd.control.desk import Listener
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.model.errors import Interrupted
-from distbackupd.model.events import Event, Paused, Resumed
+from distbackupd.model.events import Event, FileSkipped, Paused, Resumed
 from distbackupd.model.inbox import Asked, BackupAsked, EjectAsked, JobDue, ScanAsked
 from distbackupd.model.plans import BackupWish
 from distbackupd.model.standing import Answer, Protection, Standing, Told
@@ -74,7 +74,8 @@ class Board:
             # Microseconds since 1970, so that what a client saw last is still a mark when the daemon was restarted.
             self._last_number = max(self._last_number + 1, self._now_ns() // 1000)
             told = Told(self._last_number, self._now_ns() // 10**9, event)
-            self._told.append(told)
+            if not isinstance(event, FileSkipped):  # a million of them would push out what somebody waits for
+                self._told.append(told)
             self._each(lambda listener: listener.told(told))
 
     def answer(self, job: int, exit_code: int, sentence: str = "") -> None:

@@ -16,7 +16,7 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.engine.virtual_tree import VirtualTree
-from distbackupd.model.disks import BackupDisk, footprint
+from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped
 from distbackupd.model.files import SourceFile, WaitingFile
@@ -78,14 +78,14 @@ class Executor:
         self._stop = stop
         self._meter = Meter(stop)
         self._checks_existing = checks_existing
-        self._block_size = store.space().block_size
-        self._used = 0
+        self.used = 0
+        """Footprint of all that lies on the disk now."""
         self._removing = False
         self.done = Execution()
 
     def run(self, plan: Plan) -> None:
         """Evict, then copy. Raises DiskTrouble or Interrupted; what was recorded before stays true."""
-        self._used = plan.used_before
+        self.used = plan.used_before
         reporter = self._bench.reporter
         if plan.evictions:
             reporter.begin("deleting", len(plan.evictions))
@@ -124,7 +124,7 @@ class Executor:
         """The next copies that fit beside what is there, and True; or one that does not, and False."""
         end, size, need = start, 0, 0
         while end < len(copies) and end - start < BATCH_OBJECTS and size < BATCH_BYTES:
-            need += footprint(copies[end].size, self._block_size)
+            need += self._disk.footprint(copies[end].size)
             if need > free and (end > start or copies[end].victims):
                 break
             size += copies[end].size
@@ -234,12 +234,12 @@ class Executor:
                 self._tell_skipped(outcome)
                 continue
             copy = outcome.task.copy
-            freed = sum(footprint(victim.size, self._block_size) for victim in copy.victims)
-            used = self._used - freed + footprint(copy.size, self._block_size)
+            freed = sum(self._disk.footprint(victim.size) for victim in copy.victims)
+            used = self.used - freed + self._disk.footprint(copy.size)
             if used > self._capacity:
                 given_up.append(outcome.staged)
                 continue
-            self._used = used
+            self.used = used
             victims.extend(copy.victims)
             accepted.append(outcome)
         self._store.discard(given_up)
@@ -262,7 +262,7 @@ class Executor:
         self._removing = True
         self._store.remove(digest for digest, _ in digests.values())
         if not accounted:
-            self._used -= sum(footprint(eviction.size, self._block_size) for eviction in evictions)
+            self.used -= sum(self._disk.footprint(eviction.size) for eviction in evictions)
         self.done.deleted_objects += len(evictions)
         self.done.deleted_bytes += sum(eviction.size for eviction in evictions)
 

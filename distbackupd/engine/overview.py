@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.braking import standing_brake
 from distbackupd.engine.scan import LAST_SCAN
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import DiskWanted
@@ -89,7 +90,8 @@ def protection(bench: Bench) -> Protection:
         for item in state.disks
     )
     sizes = {copies: size for copies, (_, size, _) in state.by_copies.items()}
-    return Protection(sizes, disks, state.wanted, int(last_scan) if last_scan else None)
+    brake = standing_brake(bench).sentence
+    return Protection(sizes, disks, state.wanted, int(last_scan) if last_scan else None, brake)
 
 
 def idle_sentence(state: Protection) -> str:
@@ -101,5 +103,6 @@ def idle_sentence(state: Protection) -> str:
     parts = [f"{say_size(none)} without a copy"] if none else []
     parts += [f"{say_size(one)} with one copy"] if one else []
     parts += [f"{say_size(total - none - one)} with two or more"] if total > none + one else []
-    text = f"idle; {say_size(total)} on {say_count(len(state.disks), 'disk')}: {', '.join(parts)}"
+    idle = "idle, and the brake is on, so nothing is deleted" if state.brake else "idle"
+    text = f"{idle}; {say_size(total)} on {say_count(len(state.disks), 'disk')}: {', '.join(parts)}"
     return f"{text}; {state.wanted.sentence}" if state.wanted else text

@@ -1,6 +1,7 @@
 """A session: one backup disk from recognition to release.
 
-    recognise -> clear up after an interrupted session -> plan -> execute -> verify a share -> save the catalogue's copy
+    recognise -> brake? -> clear up after an interrupted session -> plan -> execute -> verify a share
+    -> save the catalogue's copy
 
 Mounting, unmounting and letting go is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
 """
@@ -8,18 +9,19 @@ Mounting, unmounting and letting go is around it (:func:`back_up_volume`), or so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.braking import brake_before
+from distbackupd.engine.clearing import clear_up
+from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on, usable_capacity
 from distbackupd.engine.execution import Execution, Executor
-from distbackupd.engine.ports import DiskStore, SessionSummary, StagedCopy, Stop
-from distbackupd.engine.pulse import Meter
+from distbackupd.engine.ports import DiskStore, SessionSummary, Stop
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.engine.release import say_farewell
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
-from distbackupd.model.disks import BackupDisk, Mount, Volume, footprint
+from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskClone, DiskTrouble, DistbackupError, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
@@ -30,18 +32,21 @@ from distbackupd.model.events import (
     SessionStarted,
     StillMounted,
 )
-from distbackupd.model.plans import DiskFacts, Plan, Policy
-from distbackupd.model.text import printable, say_count, say_size
-from distbackupd.planning.cycle import plan_cycle
+from distbackupd.model.plans import Policy
+from distbackupd.model.text import printable
+from distbackupd.planning.brake import BrakeThresholds
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a session does beside copying. ``share``: what is verified at its end; ``power_off``: switch drives off."""
+    """What a session does beside copying. ``share``: what is verified at its end; ``power_off``: switch drives off;
+    ``brake``: when nothing may be deleted.
+    """
 
     policy: Policy
     share: VerificationOptions
     power_off: bool = False
+    brake: BrakeThresholds = field(default_factory=BrakeThresholds)
 
 
 def back_up_volume(
@@ -134,27 +139,23 @@ def run_session(
     was_clean = disk.clean
     checks = disk.last_session_at is None or now - disk.last_session_at >= SHARE_PAUSE
     try:
-        disk = replace(disk, clean=False, last_session_at=now, last_path=root)
+        tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
+        braking = brake_before(bench, disk, store, tree, options.brake)
+        disk = replace(as_plugged(disk, store), clean=False, last_session_at=now, last_path=root)
         bench.catalogue.disks.update(disk)
         if not was_clean:
-            clear_up(bench, disk, store, stop)
+            clear_up(bench, disk, store, stop, braking.on)
         capacity = usable_capacity(bench, disk, store)
-        plan = plan_session(bench, disk, store, capacity, options.policy)
-        tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
+        plan = plan_session(bench, disk, capacity, replace(options.policy, brake=braking.on))
         executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not was_clean)
         done = executor.done
-        if plan.unplaced_objects and capacity < disk.capacity:
-            lacking = say_size(disk.capacity - capacity)
-            bench.reporter.tell(
-                Remark(
-                    f"{disk.name}: its file system has {lacking} less room for copies than its size says: remove what else "
-                    f"lies on it, or lower its size with 'dsb disk set {disk.name} --size'"
-                )
-            )
-        if plan.too_large:
-            objects = say_count(plan.too_large, "object")
-            bench.reporter.tell(Remark(f"{disk.name}: its file system holds no file of 4 GiB, {objects} cannot go there"))
+        remark_on(bench, disk, capacity, plan)
+        free = store.space().free
         executor.run(plan)
+        if not done.deleted_objects:
+            taken = executor.used - plan.used_before
+            overhead = measured_overhead(disk, done.copied_objects, taken, free - store.space().free)
+            disk = replace(disk, overhead=overhead)
         checked = verify_share(bench, disk, store, options.share, stop) if checks else Verification()
         disk = save_catalogue(bench, disk, store)
         finished = SessionFinished(
@@ -201,65 +202,8 @@ def run_session(
     return finished
 
 
-def usable_capacity(bench: Bench, disk: BackupDisk, store: DiskStore) -> int:
-    """Bytes of footprint that objects may fill: the disk's size, or less where others took room on it."""
-    _, used = bench.catalogue.disks.used(disk.id)
-    return min(disk.capacity, used + max(0, store.space().free - CATALOGUE_ROOM))
-
-
 SHARE_PAUSE = 20 * 3600
 """Seconds: a share is verified once a day, so that a disk that is plugged twice is released at once the second time."""
-
-CATALOGUE_ROOM = 64 << 20
-"""Bytes kept free for the catalogue's copy, and for the file system's own tables."""
-
-
-def plan_session(bench: Bench, disk: BackupDisk, store: DiskStore | None, capacity: int, policy: Policy) -> Plan:
-    """What a cycle would do now. ``store`` None: the disk is not here; its file system is taken for an ordinary one."""
-    space = store.space() if store is not None else None
-    facts = DiskFacts(
-        id=disk.id,
-        capacity=capacity,
-        block_size=space.block_size if space else 4096,
-        largest_file=space.largest_file if space else 0,
-    )
-    objects = bench.catalogue.objects
-    # The generation as seed: nothing changed, the same plan; a repeated session does not repeat an unlucky choice.
-    rng = Random(bench.catalogue.generation())
-    return plan_cycle(objects.facts(), objects.holder_sets(), facts, policy, bench.clock.now(), rng)
-
-
-def clear_up(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop) -> None:
-    """After an interrupted session: take over complete copies, remove the rest, finish removals."""
-    objects = bench.catalogue.objects
-    pending = objects.pending_removals(disk.id)
-    if pending:
-        known = objects.identifiers(pending)
-        holders = objects.holders(list(known.values()))
-        store.remove(digest for digest in pending if digest not in known or disk.id not in holders[known[digest]])
-        store.flush()
-        objects.removals_done(disk.id)
-    kept = _what_fits(bench, disk, store, store.leftovers(objects.known_sizes, Meter(stop)))
-    if kept:
-        store.commit(kept)
-        objects.record_copies(disk.id, list(objects.identifiers([copy.digest for copy in kept]).values()))
-        bench.reporter.tell(Remark(f"{disk.name}: took over {say_count(len(kept), 'copy', 'copies')} of the last session"))
-
-
-def _what_fits(bench: Bench, disk: BackupDisk, store: DiskStore, copies: Sequence[StagedCopy]) -> list[StagedCopy]:
-    """As many of the copies as the disk's size allows; the others, whose victims have not left, are removed."""
-    _, used = bench.catalogue.disks.used(disk.id)
-    block_size = store.space().block_size
-    kept, given_up = [], []
-    for copy in copies:
-        used += footprint(copy.size, block_size)
-        if used > disk.capacity:
-            used -= footprint(copy.size, block_size)
-            given_up.append(copy)
-        else:
-            kept.append(copy)
-    store.discard(given_up)
-    return kept
 
 
 def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:

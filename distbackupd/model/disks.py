@@ -10,6 +10,8 @@ FAT_LARGEST_FILE = 2**32 - 1
 LUKS = "crypto_LUKS"
 """What udev calls the type of a LUKS container."""
 
+USUAL_BLOCK_SIZE = 4096
+
 OBJECT_OVERHEAD = 4096
 """Bytes counted for each object beside its blocks: inode, folder entry, extents (distbackup counts the same)."""
 
@@ -49,6 +51,17 @@ class BackupDisk:
     """UUID of the LUKS container that its file system lies in, if a key to that is kept; None: it is not ours to open."""
     location: str = ""
     """Where it is kept (home, office, bank); empty: not said. Copies prefer places that have none."""
+
+    block_size: int = USUAL_BLOCK_SIZE
+    """In so many bytes its file system gives room to a file."""
+    largest_file: int = 0
+    """Bytes of the largest file that its file system holds; 0: no limit of its own."""
+    overhead: int = OBJECT_OVERHEAD
+    """Bytes that an object takes on it beside its blocks: a guess, until a session has measured it."""
+
+    def footprint(self, size: int) -> int:
+        """Bytes that an object of ``size`` takes on it."""
+        return self.overhead - (-size // self.block_size) * self.block_size
 
     def lies_on(self, volume: Volume) -> bool:
         """Whether the volume is its file system, or the container of it."""

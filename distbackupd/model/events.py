@@ -204,6 +204,31 @@ class DiskNotSeen(DiskEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class Braked(DiskEvent):
+    """The sources look so wrong that nothing is deleted on any disk. ``reason`` tells why and what to do."""
+
+    MESSAGE_ID: ClassVar[str] = "b1d0f7a43c5e4a0d8a6c94e2f3b7c8d5"
+    severity: ClassVar[int] = 4
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class BrakeReleased(Event):
+    """Somebody let go of the brake."""
+
+    MESSAGE_ID: ClassVar[str] = "4f6a2c9e8b1d4735a0e3d7c5f9b2e841"
+    severity: ClassVar[int] = 5
+
+    @property
+    def sentence(self) -> str:
+        return "the brake is off: what changed until now is deleted on disks as usual"
+
+
+@dataclass(frozen=True, slots=True)
 class Paused(Event):
     """Somebody asked for rest: nothing is read, copied or scanned until :class:`Resumed`."""
 

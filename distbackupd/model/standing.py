@@ -45,12 +45,14 @@ class Protection:
     """What is protected how well: bytes of living objects by their number of copies, and the disk to bring next.
 
     ``wanted`` is None if no disk would do any good. ``last_scan``: unix seconds, None for never.
+    ``brake``: why nothing is deleted on any disk, and what to do; empty: the brake is off.
     """
 
     bytes_by_copies: dict[int, int] = field(default_factory=dict)
     disks: tuple[DiskStanding, ...] = ()
     wanted: DiskWanted | None = None
     last_scan: int | None = None
+    brake: str = ""
 
 
 @dataclass(frozen=True, slots=True)

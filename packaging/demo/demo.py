@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 sys.path.insert(0, str(ROOT))
 
-from distbackupd.engine.session import CATALOGUE_ROOM  # noqa: E402 - the path to it is known only now
+from distbackupd.engine.cycle import CATALOGUE_ROOM  # noqa: E402 - the path to it is known only now
 from distbackupd.model.disks import footprint  # noqa: E402
 from distbackupd.model.text import say_size  # noqa: E402
 from tests.bed.capabilities import PRIVATE_UDEVD, probe  # noqa: E402

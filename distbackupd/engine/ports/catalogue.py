@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.history import HistoryTable
+from distbackupd.engine.ports.rot import RotTable
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
 from distbackupd.model.plans import ObjectFacts
@@ -118,7 +119,7 @@ class FileTable(Protocol):
         """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""
 
     def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
-        """Living files whose content is one of the objects, ordered by path."""
+        """Living files whose content is one of the objects, ordered by path; none that is known to be rotten."""
 
     def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
         """Every entry below (and at) the virtual path, folders before what they hold: ``history.entries``."""
@@ -148,6 +149,9 @@ class ObjectTable(Protocol):
     def held_in_folder(self, disk: int, folder: int) -> list[tuple[int, bytes, int]]:
         """Id, digest and size of what the disk holds in one folder (0 to 4095), by digest."""
 
+    def folders_held(self, disk: int) -> list[int]:
+        """The folders (0 to 4095) in which the disk holds anything."""
+
     def record_copies(self, disk: int, objects: Sequence[int]) -> None:
         """The disk holds these now. Durable when it returns."""
 
@@ -173,7 +177,10 @@ class ObjectTable(Protocol):
         """Ids of those digests that the catalogue knows."""
 
     def by_holders(self) -> list[tuple[int, int, int, int]]:
-        """(holder set id, living objects, their bytes, bytes of those that are at their maxcopies)."""
+        """(holder set id, living objects, their bytes, bytes of those that need no more copies).
+
+        Quick at any number of objects as long as nothing has changed since it was asked last.
+        """
 
 
 class DiskTable(Protocol):
@@ -261,6 +268,10 @@ class Catalogue(Protocol):
     @property
     def objects(self) -> ObjectTable:
         """Objects and holders."""
+
+    @property
+    def rot(self) -> RotTable:
+        """Files whose content rotted."""
 
     @property
     def disks(self) -> DiskTable:

@@ -20,6 +20,8 @@ from distbackupd.control.wire import News, news_of
 from distbackupd.model import events
 from distbackupd.model.events import (
     BadCopyFound,
+    Braked,
+    BrakeReleased,
     DiskNotSeen,
     DiskRefused,
     DiskWanted,
@@ -56,7 +58,7 @@ ONE_OF_EACH = [
     STARTED, FINISHED, OFF, NOT_OFF, FAILED, BAD, WANTED, UNSEEN, REFUSED, LOCKED,
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
-    ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
+    ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
 ]  # fmt: skip
 
 
@@ -273,3 +275,13 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         assert isinstance(told, Withdrawn) or (told.title and "\n" not in told.title and len(told.actions) <= 3)
     shown = still_matters(telling, narrator.running, first=False)
     assert {notice.key: notice for notice in shown} == screen(telling)
+
+
+def test_hear_the_brake_stays_until_it_is_released() -> None:
+    reason = "the brake is on: of 900 files 400 vanished. Nothing is deleted on any disk; say 'dsb brake release'"
+    braked = Braked("photos-03", "u3", reason)
+    notice = last(braked)
+    assert (notice.title, notice.stays) == ("Nothing is deleted: the sources look wrong", True)
+    assert notice.body == "Of 900 files 400 vanished. Nothing is deleted on any disk; say 'dsb brake release'"
+    assert screen(tell(braked, Braked("music-01", "u1", reason))).keys() == {"brake"}
+    assert screen(tell(braked, BrakeReleased())) == {}

@@ -14,7 +14,8 @@ import pytest
 
 from distbackupd.catalogue.catalogue import open_catalogue
 from distbackupd.engine import execution, session
-from distbackupd.engine.session import back_up_volume, plan_session
+from distbackupd.engine.cycle import as_plugged, plan_session
+from distbackupd.engine.session import back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, footprint
 from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, Interrupted
@@ -146,10 +147,10 @@ def test_plan_session_without_the_disk_tells_what_would_be_done(scene: Scene) ->
     fill(scene, 3)
     disk = scene.add_disk("one")
     generation = scene.catalogue.generation()
-    plan = plan_session(scene.bench, disk, None, disk.capacity, Policy())
+    plan = plan_session(scene.bench, disk, disk.capacity, Policy())
     assert [copy.reason for copy in plan.copies] == [Reason.FIRST_COPY] * 3
     assert scene.catalogue.generation() == generation
-    assert plan == plan_session(scene.bench, disk, scene.store(disk), disk.capacity, Policy())
+    assert plan == plan_session(scene.bench, as_plugged(disk, scene.store(disk)), disk.capacity, Policy())
 
 
 # --- sources that change under the copy ------------------------------------------------------------------------------
