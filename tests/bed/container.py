@@ -100,6 +100,7 @@ class Machine:
 
     def plug(self, disk: LoopDisk, read_only: bool = False) -> Volume:
         """Attach a disk; udevd and PID 1 of the container know of it some hundredths of a second later."""
+        assert not disk.device, f"{disk.image} is plugged in already, as {disk.device}"
         options = ["--read-only"] if read_only else []
         while True:
             device = _free_loop_device()
@@ -213,8 +214,9 @@ class Machine:
             self._process.wait(10)
         if self._follower:
             self._follower.terminate()
-        for disk in self.disks:
-            disk.unplug()
+        with contextlib.ExitStack() as stack:
+            for disk in self.disks:
+                stack.callback(disk.unplug)
 
     def _follow_journal(self) -> None:
         """Read from outside: PID 1 would wait for a stranger among its processes when it shuts down."""
