@@ -46,7 +46,9 @@ def restore_files(session: CommandSession) -> int:
         store = session.bench.open_store(root, mount)
         recognise(store, disk, root, rename=False)
         with open_target(destination) as target:
-            report = restore(session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop)
+            report = restore(
+                session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop, root=root
+            )
     met = report.restored + report.left_alone + report.failed_files + report.missing_files + report.in_the_way
     if pattern is not None and not met and not options.existing:
         raise UsageError(f"nothing in the catalogue matches '{printable(pattern)}'; 'dsb ls' lists what there is")

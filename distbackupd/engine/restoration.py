@@ -6,6 +6,7 @@ regular files in batches to worker threads, which read, hash and write. Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from distbackupd.engine.ports import (
     Stop,
 )
 from distbackupd.engine.pulse import WORKERS, Meter, handfuls, work_in_threads
+from distbackupd.engine.recognition import recognise
 from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
 from distbackupd.engine.restore_tally import RestoreReport, Tally
 from distbackupd.model.disks import BackupDisk
@@ -43,11 +45,13 @@ def restore(
     reporter: Reporter,
     stop: Stop,
     workers: int = WORKERS,
+    root: bytes | None = None,
 ) -> RestoreReport:
     """Restore what is meant and lies on the disk, and everything that has no content.
 
     Can be repeated, with the same disk or the next: what is right at the destination already is left alone. Whatever
     ends it, restored files are whole, and folders have their metadata. ``disk`` and ``store`` None: no disk is there.
+    ``root``: where the disk's layout lies, to tell bad copies from a disk that was pulled out.
 
     Raises:
         TargetTrouble: the destination is full or gone.
@@ -56,7 +60,7 @@ def restore(
         Interrupted: ``stop`` was set.
     """
     tally = Tally(reporter)
-    reading = Reading(disk, store) if disk is not None and store is not None else None
+    reading = Reading(disk, store, root) if disk is not None and store is not None else None
     everything = options.selection.is_plain and options.selection.roots == [b"/"]
     expected = Share(catalogue.files.count()[0], 0) if everything else NOTHING
     restoration = RestorePass(catalogue, target, options, reporter, stop, tally)
@@ -76,10 +80,11 @@ def refuse_if_stopped(stop: Stop, tally: Tally) -> None:
 
 
 class Reading(NamedTuple):
-    """The disk that is read."""
+    """The disk that is read. ``root``: where its layout lies; before a copy is called bad, the disk must still be there."""
 
     disk: BackupDisk
     store: DiskStore
+    root: bytes | None = None
 
 
 class Scope(NamedTuple):
@@ -142,13 +147,15 @@ class RestorePass:
         self._reporter.begin("restoring", expected.files, expected.size)
         not_kept: Mapping[str, int] = {}
         try:
-            for results in work_in_threads(
-                self._batches(), self._restore_batch, self._meter, self._reporter, workers, self._settle
-            ):
-                for result in results:
-                    self._account(result)
-                if results:
-                    self._reporter.advance(len(results), 0, results[-1].entry.path)
+            # Closed before anything is finished: then no worker is at work any more, whatever ended this.
+            with contextlib.closing(
+                work_in_threads(self._batches(), self._restore_batch, self._meter, self._reporter, workers, self._settle)
+            ) as finished:
+                for results in finished:
+                    for result in results:
+                        self._account(result)
+                    if results:
+                        self._reporter.advance(len(results), 0, results[-1].entry.path)
         except Interrupted:
             pass  # told by whoever looks at the stop, with what is done
         finally:
@@ -301,6 +308,8 @@ class RestorePass:
     def _account(self, result: _Result, written: bool = True) -> None:
         tally, entry, placement = self._tally, result.entry, result.placement
         if result.bad and self._reading is not None and entry.digest is not None:
+            if self._reading.root is not None:
+                recognise(self._reading.store, self._reading.disk, self._reading.root, rename=False)
             tally.find_bad(entry, entry.digest, self._reading.disk, result.problem)
         elif placement is None:
             tally.fail(entry, result.problem)

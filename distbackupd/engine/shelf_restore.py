@@ -133,7 +133,7 @@ class ShelfRestore:
             with self._reached(disk) as (root, mount):
                 store = self._bench.open_store(root, mount)
                 recognise(store, disk, root, rename=False)
-                self._pass(Reading(disk, store), share)
+                self._pass(Reading(disk, store, root), share)
                 self._tick_off(disk)
             if mount.ours:
                 self._bench.reporter.tell(MayUnplug(disk.name, disk.uuid))

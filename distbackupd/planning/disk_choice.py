@@ -52,9 +52,9 @@ class Choice(NamedTuple):
 def choose_disks(wanted: Mapping[frozenset[int], Share], disks: Sequence[ReadableDisk]) -> Choice:
     """The disks that together hold all that is wanted, told by its holders.
 
-    Never one more has to be fetched than necessary, of those that are here none is read without need, and where several
-    would do it is the one that was verified last (exact as long as :func:`cheapest_cover` is). What is here comes
-    first, and then what brings the most bytes.
+    Never one more has to be fetched than necessary, and where several would do it is the one that was verified last (exact
+    as long as :func:`cheapest_cover` is). What is here comes first, and then what brings the most bytes. If one has to be
+    fetched, all that are here and hold anything are read before that; else none of them without need.
     """
     known = {disk.id: disk for disk in disks}
     shares: dict[frozenset[int], Share] = {}
@@ -65,10 +65,13 @@ def choose_disks(wanted: Mapping[frozenset[int], Share], disks: Sequence[Readabl
     by_freshness = sorted(disks, key=lambda disk: (-disk.freshness, disk.id))
     costs = {disk.id: (_READ if disk.here else _FETCH) + rank for rank, disk in enumerate(by_freshness)}
     needed = cheapest_cover(shares, costs)
+    here = frozenset(disk.id for disk in disks if disk.here)
+    if needed - here:
+        needed |= here
     turns = []
-    while needed:
-        bringing = {disk: share_of(disk, shares) for disk in needed}
-        best = max(needed, key=lambda disk: (known[disk].here, bringing[disk].size, bringing[disk].files, -costs[disk]))
+    while shares:
+        bringing = {disk: share for disk in needed if (share := share_of(disk, shares)).files}
+        best = max(bringing, key=lambda disk: (known[disk].here, bringing[disk].size, bringing[disk].files, -costs[disk]))
         turns.append(Turn(best, bringing[best]))
         needed -= {best}
         shares = {holders: share for holders, share in shares.items() if best not in holders}

@@ -71,6 +71,12 @@ def test_choose_disks_of_those_here_reads_none_without_need():
     assert choose_disks(want(ab=10, ac=20), disks).turns == (Turn(1, Share(2, 30)),)
 
 
+def test_choose_disks_one_must_be_fetched_so_what_is_here_is_read_meanwhile():
+    disks = [ReadableDisk(1), ReadableDisk(2, here=True), ReadableDisk(3, here=True)]
+    choice = choose_disks(want(ab=10, a=20), disks)
+    assert choice.turns == (Turn(2, Share(1, 10)), Turn(1, Share(1, 20)))
+
+
 def test_choose_disks_left_out_disk_makes_its_own_content_lost():
     choice = choose_disks(want(a=10, ab=20, _=5), [ReadableDisk(2)])
     assert choice.turns == (Turn(2, Share(1, 20)),)
