@@ -7,7 +7,7 @@ import os
 from distbackupd.cli.choosing import moment_meant
 from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
-from distbackupd.cli.shelf import restore_from_shelf, usable_destination
+from distbackupd.cli.shelf import restore_from_shelf, said_beside, usable_destination
 from distbackupd.engine.recognition import recognise
 from distbackupd.engine.restoration import restore
 from distbackupd.engine.restore_meaning import RestoreOptions
@@ -67,11 +67,7 @@ def restore_files(session: CommandSession) -> int:
 def _say_report(session: CommandSession, report: RestoreReport, names: dict[int, str]) -> None:
     verb = "Would restore" if session.simulate else "Restored"
     text = f"{verb} {say_count(report.restored, 'entry', 'entries')} ({say_size(report.restored_bytes)})"
-    if report.left_alone:
-        text += f"; {report.left_alone:,} were right already"
-    if report.failed_files:
-        text += f"; {report.failed_files:,} failed"
-    say(text + ".")
+    say(text + said_beside(report) + ".")
     if not report.missing_files:
         return
     say(f"Not on this disk: {say_count(report.missing_files, 'file')} ({say_size(report.missing_bytes)}).")

@@ -210,9 +210,7 @@ def _finish(session: CommandSession, report: RestoreReport) -> int:
         )
     else:
         text = f"Restored {say_count(report.restored, 'entry', 'entries')} ({say_size(report.restored_bytes)})"
-        text += f"; {report.left_alone:,} were right already" if report.left_alone else ""
-        text += f"; {report.failed_files:,} failed" if report.failed_files else ""
-        say(text + ".")
+        say(text + said_beside(report) + ".")
         if held:
             share = total(held.values())
             on = join_words(sorted(disks[disk] for disk in report.needed_disks))
@@ -226,6 +224,13 @@ def _finish(session: CommandSession, report: RestoreReport) -> int:
     if report.bad_digests:
         return 7
     return 0 if report.complete else 3
+
+
+def said_beside(report: RestoreReport) -> str:
+    """What else became of the entries, behind how many were restored."""
+    were = "was" if report.left_alone == 1 else "were"
+    text = f"; {report.left_alone:,} {were} right already" if report.left_alone else ""
+    return text + (f"; {report.failed_files:,} failed" if report.failed_files else "")
 
 
 def _described_plan(plan: RestorePlan) -> dict[str, object]:

@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def boot_id() -> str:
     """Names this boot of the machine."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
 
 
 class RestoreMark:
