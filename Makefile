@@ -9,10 +9,10 @@ BIN := .venv/bin
 MANUAL := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test venv lint format man deb clean
+.PHONY: help demo test test-vm venv lint format man deb clean
 
 help: ## list these words
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=14
 
 demo: venv ## show the main job on real files and real block devices (as root; else with folders)
 	@packaging/prepare.sh demo
@@ -21,6 +21,11 @@ demo: venv ## show the main job on real files and real block devices (as root; e
 test: venv ## run everything: linters, import contracts, unit, contract and system tests
 	@packaging/prepare.sh test
 	$(BIN)/pytest --durations=10 $(PYTEST)
+
+test-vm: venv ## run what needs real USB disks, in a virtual machine (as root; a quarter of an hour)
+	@packaging/prepare.sh test vm
+	@$(BIN)/python -m tests.vm.image
+	$(BIN)/pytest --verbose --capture=no --timeout=900 tests/vm $(PYTEST)
 
 venv: .venv/complete ## build .venv with dsb and distbackupd in it
 
