@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from distbackupd.catalogue.copies import look_at
 from distbackupd.catalogue.database import FILE_NAME, Database, errors_in_words
 from distbackupd.catalogue.disks import DiskTable
 from distbackupd.catalogue.files import FileTable
@@ -15,6 +16,7 @@ from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
 
+from distbackupd.model.copies import CatalogueCopy
 
 class Catalogue:
     """See :class:`distbackupd.engine.ports.Catalogue`. Not to be shared between threads."""
@@ -39,6 +41,24 @@ class Catalogue:
 
 
 @contextlib.contextmanager
+    def raise_generation(self, above: int) -> None:
+        """Let the generation be greater than this one. Durable when it returns."""
+        with self._database.transaction() as connection:
+            value = str(max(self.generation(), above) + 1)
+            connection.execute("UPDATE fact SET value = ? WHERE key = 'generation'", (value,))
+
+    def ahead(self, path: bytes) -> CatalogueCopy | None:
+        """The catalogue's copy at the path if it knows what this catalogue does not; None: all of it, or there is none.
+
+        Sessions tell, for each writes a copy; and the generation, for it only ever grows. Raises CatalogueTrouble.
+        """
+        copy = look_at(path)
+        if copy is None or copy.generation > self.generation():
+            return copy
+        number, started = copy.session
+        known = self._database.execute("SELECT started FROM session WHERE id = ?", (number,)).fetchone()
+        return None if not number or known == (started,) else copy
+
 def open_catalogue(folder: Path, read_only: bool = False) -> Iterator[Catalogue]:
     """The catalogue in ``folder``, made if it is missing (unless ``read_only``), closed at the end.
 

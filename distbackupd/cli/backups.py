@@ -12,12 +12,13 @@ from distbackupd.cli.output import say, say_json, say_json_list
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.braking import standing_brake
+from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.cycle import as_plugged, plan_session, usable_capacity
 from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise
 from distbackupd.engine.release import eject
 from distbackupd.engine.scan import ScanOptions, scan
-from distbackupd.engine.session import run_session, save_catalogue
+from distbackupd.engine.session import run_session
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.model.errors import DiskReadOnly, UsageError
 from distbackupd.model.events import MayUnplug

@@ -8,9 +8,9 @@ import uuid
 from dataclasses import dataclass, replace
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.ports import DiskStore
 from distbackupd.engine.recognition import refuse_clones
-from distbackupd.engine.session import save_catalogue
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, default_capacity
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import printable, say_size

@@ -1,6 +1,6 @@
 """A session: one backup disk from recognition to release.
 
-    recognise -> brake? -> clear up after an interrupted session -> plan -> execute -> verify a share
+    recognise -> set back? -> brake? -> clear up after an interrupted session -> plan -> execute -> verify a share
     -> save the catalogue's copy
 
 Mounting, unmounting and letting go is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_before
+from distbackupd.engine.catalogue_copy import look_at_unseen, refuse_if_set_back, save_catalogue
 from distbackupd.engine.clearing import clear_up
 from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on, usable_capacity
 from distbackupd.engine.execution import Execution, Executor
@@ -126,6 +127,8 @@ def run_session(
     store = bench.open_store(root, mount)
     try:
         recognise(store, disk, root)
+        recognise(store, disk, root, rename=False)
+        refuse_if_set_back(bench, disk, store)
         store.prepare()
     except DiskTrouble as trouble:
         bench.reporter.tell(DiskRefused(disk.name, str(trouble)))
@@ -144,6 +147,7 @@ def run_session(
         disk = replace(as_plugged(disk, store), clean=False, last_session_at=now, last_path=root)
         bench.catalogue.disks.update(disk)
         if not was_clean:
+        look_at_unseen(bench, disk, store)
             clear_up(bench, disk, store, stop, braking.on)
         capacity = usable_capacity(bench, disk, store)
         plan = plan_session(bench, disk, capacity, replace(options.policy, brake=braking.on))
@@ -204,20 +208,3 @@ def run_session(
 
 SHARE_PAUSE = 20 * 3600
 """Seconds: a share is verified once a day, so that a disk that is plugged twice is released at once the second time."""
-
-
-def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:
-    """Put the catalogue's copy on the disk unless the same is there already; the disk as it is known then."""
-    generation = bench.catalogue.generation()
-    if disk.catalogue_generation == generation:
-        store.flush()
-        return disk
-    bench.reporter.begin("saving the catalogue")
-    try:
-        store.save_catalogue(bench.catalogue.write_copy)
-        store.flush()
-    finally:
-        bench.reporter.end()
-    disk = replace(disk, catalogue_generation=generation)
-    bench.catalogue.disks.update(disk)
-    return disk

@@ -28,6 +28,7 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _OLD_UNFINISHED = re.compile(
     rb"distbackup-tmp\.\d+\.\d+|(distbackup-disk\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
 )
+_KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-\d+")
 _WRITE_BACK = 8 << 20
 """After so many bytes of a large copy the kernel is asked to write them out."""
 
@@ -209,10 +210,18 @@ class FolderStore:
                                 found.append((bytes.fromhex(item.name.decode()), state.st_size))
             yield from sorted(found)
 
-    def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
+    def catalogue_copies(self, kept: bool = True) -> list[bytes]:
+        """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
+        with in_words(self.root):
+            names = [name for name in os.listdir(self.root) if name == CATALOGUE or (kept and _KEPT.fullmatch(name))]
+        return [self.root + b"/" + name for name in sorted(names)]
+
+    def save_catalogue(
+        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = lambda _path: False
+    ) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
-        One that is foreign, broken or of a newer program is kept under another name.
+        One that is foreign, broken, of a newer program or ``must_be_kept`` is kept under another name: which (empty: none).
         """
         identity = self.identity()
         with in_words(self.root):
@@ -226,7 +235,8 @@ class FolderStore:
                 with contextlib.suppress(OSError):
                     _unlink(beside)
                 raise
-            _keep_strange_catalogue(path, beside)
+            strange = os.path.lexists(path) and (_is_strange(path, beside) or must_be_kept(path))
+            kept = _keep_beside(path) if strange else b""
             os.rename(beside, path)
             if identity is not None:
                 written = time.strftime("%Y-%m-%d %H:%M")
@@ -246,6 +256,7 @@ class FolderStore:
                 written = os.write(target, content)
                 while written < len(content):
                     written += os.write(target, content[written:])
+        return kept
             finally:
                 os.close(target)
         except OSError as error:
@@ -351,15 +362,15 @@ class FolderStore:
         write_beside(path, content)
 
 
-def _keep_strange_catalogue(path: bytes, ours: bytes) -> None:
-    """Keep what lies at ``path`` under another name, unless a program like this, or an older one, wrote it."""
-    try:
-        application, version = _read_header(path)
-    except FileNotFoundError:
-        return
+def _is_strange(path: bytes, ours: bytes) -> bool:
+    """Whether what lies at ``path`` was written by another program than this, or a newer one."""
+    application, version = _read_header(path)
     our_application, our_version = _read_header(ours)
-    if application == our_application and version <= our_version:
-        return
+    return application != our_application or version > our_version
+
+
+def _keep_beside(path: bytes) -> bytes:
+    """Give it another name beside: which."""
     number = 1
     while os.path.lexists(kept := path + b".kept-%d" % number):
         number += 1
@@ -380,6 +391,7 @@ def _is_folder(path: bytes) -> bool:
 def _size_of_file(path: bytes) -> int | None:
     """None where there is no regular file."""
     try:
+    return kept
         state = os.lstat(path)
     except FileNotFoundError:
         return None

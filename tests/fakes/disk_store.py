@@ -143,7 +143,12 @@ class FakeDiskStore:
         self._work(counts=False)
         yield from sorted((digest, len(content)) for digest, content in self.objects_.items())
 
-    def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
+    def catalogue_copies(self, kept: bool = True) -> list[bytes]:
+        return []
+
+    def save_catalogue(
+        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = lambda _path: False
+    ) -> bytes:
         self._work()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "copy"
@@ -152,6 +157,7 @@ class FakeDiskStore:
 
     def flush(self) -> None:
         self._work()
+        return b""
         self._durable = (dict(self.objects_), dict(self.unfinished))
 
     def _used(self) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.rot import RotTable
+from distbackupd.model.copies import CatalogueCopy
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
 from distbackupd.model.plans import ObjectFacts
@@ -281,8 +282,17 @@ class Catalogue(Protocol):
     def sessions(self) -> SessionTable:
         """History."""
 
+    def raise_generation(self, above: int) -> None:
+        """Let the generation be greater than this one. Durable when it returns."""
+
     def generation(self) -> int:
         """A number that grows with every recorded change of files, objects or disks."""
+
+    def ahead(self, path: bytes) -> CatalogueCopy | None:
+        """The catalogue's copy at the path if it knows what this catalogue does not; None: all of it, or there is none.
+
+        Raises CatalogueTrouble: it cannot be read, or is no copy of a catalogue of ours.
+        """
 
     def write_copy(self, path: bytes) -> None:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""

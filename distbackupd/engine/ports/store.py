@@ -87,11 +87,14 @@ class DiskStore(Protocol):
     def objects(self) -> Iterator[tuple[bytes, int]]:
         """Digest and size of every object file, by digest."""
 
-    def save_catalogue(self, write_copy: Callable[[bytes], None]) -> None:
+    def catalogue_copies(self, kept: bool = True) -> list[bytes]:
+        """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
+
+    def save_catalogue(self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = ...) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
-        ``write_copy`` writes a complete copy to the path it is given. A foreign or newer
-        ``distbackup.sqlite`` is kept aside.
+        ``write_copy`` writes a complete copy to the path it is given. A ``distbackup.sqlite`` that is foreign, newer, or
+        of which ``must_be_kept`` says so is kept beside it: where (empty: there was none).
         """
 
     def flush(self) -> None:

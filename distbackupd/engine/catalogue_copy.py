@@ -1,0 +1,76 @@
+"""The catalogue's copy on a disk: which of the two knows more, and putting ours there.
+
+A catalogue that was set back, say to a copy of last month, is wrong about which disk holds what: a session that believes
+it could delete the last copy of a file. It shows on a disk whose copy of the catalogue knows a session that the catalogue
+does not know. Such a disk is not touched until somebody said which of the two is to be believed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import DiskStore
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.errors import CatalogueTrouble, DiskTrouble
+from distbackupd.model.events import Remark
+from distbackupd.model.text import printable
+
+
+def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
+    """Raises DiskTrouble if the copy on the disk knows what the catalogue does not; nothing was touched then."""
+    for path in store.catalogue_copies(kept=False):
+        try:
+            ahead = bench.catalogue.ahead(path)
+        except CatalogueTrouble:
+            continue  # it is kept aside when ours is put there
+        if ahead is not None:
+            written = time.strftime("%Y-%m-%d %H:%M", time.localtime(ahead.written_at))
+            raise DiskTrouble(
+                f"the copy of the catalogue on '{disk.name}', written {written}, knows what this catalogue does not, so this "
+                "one was set back, or another machine uses the disk too; nothing was touched: 'dsb recover --replace' puts "
+                f"the newest copy in its place, 'dsb disk refresh {disk.name}' keeps it and believes what lies on the disk"
+            )
+
+
+def look_at_unseen(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
+    """Believe what lies on a disk that never had this catalogue's copy: all that is known of it is hearsay."""
+    if disk.catalogue_generation >= 0:
+        return
+    gained, lost = bench.catalogue.objects.replace_holdings(disk.id, store.objects(), bench.clock.now())
+    if gained or lost:
+        bench.reporter.tell(Remark(f"{disk.name}: holds {gained:,} objects more and {lost:,} fewer than was known of it"))
+
+
+def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:
+    """Put the catalogue's copy on the disk unless the same is there already; the disk as it is known then.
+
+    A copy there that knows what the catalogue does not, or that cannot be read, is kept beside it, and told.
+    """
+    generation = bench.catalogue.generation()
+    if disk.catalogue_generation == generation:
+        store.flush()
+        return disk
+    bench.reporter.begin("saving the catalogue")
+    try:
+        kept = store.save_catalogue(bench.catalogue.write_copy, lambda path: _must_be_kept(bench, path))
+        store.flush()
+    finally:
+        bench.reporter.end()
+    if kept:
+        bench.reporter.tell(
+            Remark(
+                f"{disk.name}: the catalogue that lay on it is another one than this; it is kept there as {printable(kept)}"
+            )
+        )
+    disk = replace(disk, catalogue_generation=generation)
+    bench.catalogue.disks.update(disk)
+    return disk
+
+
+def _must_be_kept(bench: Bench, path: bytes) -> bool:
+    try:
+        return bench.catalogue.ahead(path) is not None
+    except CatalogueTrouble:
+        return True
