@@ -20,6 +20,7 @@ class Reason(Enum):
     ORPHAN_LAST_COPY = "no file refers to it any more, and the room is needed for the first copy of a living one"
     FIRST_COPY = "it has no copy yet"
     MORE_COPIES = "it has the fewest copies of what fits"
+    BAD_COPY = "its copy here was bad"
     MORE_EVEN = "too much would be lost together with the disks that hold it"
 
 
@@ -37,6 +38,10 @@ class ObjectFacts(NamedTuple):
     maxcopies: int
     orphaned_at: int
     copies: int = 0
+
+
+AnyFacts = tuple[int, int, int, int, int, int, int]
+"""Facts of one object, named (:class:`ObjectFacts`) or, where there are millions, only in the same order."""
 
 
 @dataclass(frozen=True, slots=True)

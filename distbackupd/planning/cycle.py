@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from random import Random
 
-from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan, Policy, Reason
+from distbackupd.model.plans import AnyFacts, Copy, DiskFacts, Eviction, Plan, Policy, Reason
 from distbackupd.planning.groups import Group
 from distbackupd.planning.queues import Queue, Remainder
 from distbackupd.planning.rebalancing import Rebalancing
@@ -33,7 +33,7 @@ _NO_LIMIT = 1 << 63
 
 
 def plan_cycle(
-    objects: Iterable[ObjectFacts],
+    objects: Iterable[AnyFacts],
     holder_sets: HolderSets,
     disk: DiskFacts,
     policy: Policy,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from random import Random
 from typing import Any
 
 from distbackupd.model.disks import footprint
-from distbackupd.model.plans import DiskFacts, ObjectFacts, Plan, Policy
+from distbackupd.model.plans import AnyFacts, DiskFacts, ObjectFacts, Plan, Policy
 from distbackupd.planning.cycle import plan_cycle
 from distbackupd.planning.losses import Loss, Losses
 
@@ -188,18 +188,14 @@ class Simulation:
                 sizes[self._holders[position]] -= footprint(self._sizes[position])
         return {self._sets[number]: size for number, size in enumerate(sizes) if size}
 
-    def _facts(self) -> Iterator[ObjectFacts]:
+    def _facts(self) -> Iterable[AnyFacts]:
+        columns = zip(self._ids, self._sizes, self._holders, repeat(1), repeat(0), repeat(0), repeat(0), strict=False)
         if not self._wishes:
-            return map(
-                ObjectFacts._make,
-                zip(self._ids, self._sizes, self._holders, repeat(1), repeat(0), repeat(0), repeat(0), strict=False),
-            )
-        return self._facts_with_wishes()
-
-    def _facts_with_wishes(self) -> Iterator[ObjectFacts]:
-        plain = (1, 0, 0, 0)
-        for position, (identifier, size, holders) in enumerate(zip(self._ids, self._sizes, self._holders, strict=True)):
-            yield ObjectFacts(identifier, size, holders, *self._wishes.get(position, plain))
+            return columns
+        return (
+            item if position not in self._wishes else (*item[:3], *self._wishes[position])
+            for position, item in enumerate(columns)
+        )
 
     def _extend(self, ids: Iterable[int], holders: Iterable[int]) -> None:
         before = len(self._ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from distbackupd.model.plans import DiskFacts, Eviction, ObjectFacts, Policy, Reason
+from distbackupd.model.plans import AnyFacts, DiskFacts, Eviction, Policy, Reason
 from distbackupd.planning.exposure import Exposure
 from distbackupd.planning.groups import CONTENT, Group, Pool, standing
 
@@ -22,7 +22,7 @@ class Sorted:
 
     def __init__(
         self,
-        objects: Iterable[ObjectFacts],
+        objects: Iterable[AnyFacts],
         holder_sets: Mapping[int, frozenset[int]],
         disk: DiskFacts,
         policy: Policy,
@@ -34,7 +34,7 @@ class Sorted:
         self._disk = disk
         self._policy = policy
         self._now = now
-        self._largest = max((facts.largest_object for facts in shelf), default=None)
+        self._largest = max(facts.largest_object for facts in (*shelf, disk)) if shelf else None
         known = {facts.id for facts in shelf} or set().union(*holder_sets.values())
         self._bits = {number: 1 << place for place, number in enumerate(sorted(known | {disk.id}))}
         self._here = self._bits[disk.id]
@@ -57,8 +57,6 @@ class Sorted:
         """What may come, and is not too large for the file system."""
         self.too_large = 0
         """How many might come if the file system held such large files."""
-        self.oversized_bytes: list[int] = []
-        """Sizes that no file system knows; they wait in vain, or lie here for good."""
         self.fit_nowhere = 0
         """How many living objects without a copy are larger than each disk of the shelf."""
         self.fit_nowhere_ids: list[int] = []
@@ -69,24 +67,25 @@ class Sorted:
         """Whether a disk that holds these objects is kept where this disk is."""
         return bool(group.mask & self._own_place)
 
-    def _grouped(self, objects: Iterable[ObjectFacts]) -> dict[_Key, Group]:
+    def _grouped(self, objects: Iterable[AnyFacts]) -> dict[_Key, Group]:
         groups: dict[_Key, Group] = {}
         columns: dict[tuple[int, ...], tuple[Callable[[int], None], Callable[[int], None]]] = {}
         for item in objects:
-            column = columns.get(item[2:])
-            if column is None:
-                key = item[2:]
+            key = item[2:]
+            if key in columns:
+                add_size, add_id = columns[key]
+            else:
                 group = groups[key] = self._new_group(item)
-                column = columns[key] = (group.sizes.append, group.ids.append)
+                add_size, add_id = columns[key] = (group.sizes.append, group.ids.append)
             try:
-                column[0](item[1])
+                add_size(item[1])
             except OverflowError:
                 self._sort_in_oversized(item)
             else:
-                column[1](item[0])
+                add_id(item[0])
         return groups
 
-    def _new_group(self, item: ObjectFacts) -> Group:
+    def _new_group(self, item: AnyFacts) -> Group:
         identifier, _, holders, priority, maxcopies, orphaned_at, wish = item
         members = self._holder_sets.get(holders)
         if members is None:
@@ -153,7 +152,7 @@ class Sorted:
             and (limit is None or group.copies < limit)
         )
 
-    def _sort_in_oversized(self, item: ObjectFacts) -> None:
+    def _sort_in_oversized(self, item: AnyFacts) -> None:
         """No file system holds a file of 2**63 bytes: such an object can come nowhere, and none makes way."""
         group = self._new_group(item)
         if self._disk.id in self._holder_sets[item[2]]:
