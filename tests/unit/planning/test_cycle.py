@@ -656,3 +656,15 @@ def test_plan_cycle_sizes_that_no_file_system_knows_are_too_large_anywhere() -> 
     assert (plan.too_large, plan.fit_nowhere_ids) == (1, (1,))
     held = plan_cycle([ObjectFacts(1, 2**63, 2, 1, 0, 0)], SETS, disk, Policy(), NOW, Random(1))
     assert (held.used_before, held.all_evictions()) == (2**63 + BLOCK, [])
+
+
+def test_plan_cycle_hundred_thousand_objects_take_little_time() -> None:
+    """Measured 0.3 s; a tenth of what is bearable for ten million."""
+    rng = Random(1)
+    sizes = [int(rng.lognormvariate(12, 2.5)) for _ in range(100_000)]
+    objects = [ObjectFacts(number, size, rng.choice(sorted(SETS)), 1, 0, 0) for number, size in enumerate(sizes)]
+    capacity = sum(map(footprint, sizes)) // 2
+    began = time.process_time()
+    plan = plan_cycle(objects, SETS, DiskFacts(DISK, capacity), Policy(), NOW, Random(1))
+    assert time.process_time() - began < 3
+    assert plan.copies
