@@ -268,6 +268,7 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         "unseen:old-7",
         "wanted",
         "locked",
+        "brake",
     }
     running = screen(telling).get("disk:photos-03")
     assert (running is not None and running.stage is Stage.BEGUN) == (narrator.running == ["photos-03"])
