@@ -24,6 +24,8 @@ def restore_files(session: CommandSession) -> int:
     arguments = session.arguments
     if arguments.to is not None or arguments.minset:
         return restore_from_shelf(session)
+    if arguments.without or arguments.no_wait:
+        raise UsageError("--without and --no-wait go with '--to DEST'; nothing was restored")
     if len(arguments.words) != 2:
         raise UsageError(
             "say where to restore to, and what: 'dsb restore --to /srv/restored /photos', or only from which disk and where "
@@ -78,7 +80,7 @@ def _say_report(session: CommandSession, report: RestoreReport, names: dict[int,
     if holders:
         say(f"They lie on {join_words(holders)}: plug one in and give the same command with its name.")
     if report.unheld:
-        say(f"{say_count(report.unheld, 'file has', 'files have')} no copy on any disk yet.")
+        say(f"{say_count(report.unheld, 'file has', 'files have')} no copy on any disk.")
 
 
 def _described(report: RestoreReport, names: dict[int, str]) -> dict[str, object]:
