@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.bed.waiting import wait_until
 # The first of them may have to build what it boots from.
 pytestmark = [pytest.mark.needs("container", "ext4"), pytest.mark.timeout(400)]
 
+ROOT = Path(__file__).parents[3]
 SANDBOX = """[Service]
 Type=oneshot
 CapabilityBoundingSet=CAP_DAC_OVERRIDE
@@ -140,6 +143,26 @@ def test_nothing_is_left_when_a_test_fails(tmp_path: Path) -> None:
         assert not Path(f"/proc/{leader}").exists()
 
 
+KILLED = """
+import signal
+from tests.bed.container import container
+with container() as machine:
+    print(machine.leader, flush=True)
+    signal.pause()
+"""
+
+
+def test_nothing_runs_on_when_the_tests_are_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}) as tests:
+        assert tests.stdout
+        leader = Path("/proc", tests.stdout.readline().decode().strip())
+        assert (leader / "cmdline").read_bytes()
+        tests.kill()
+    # Nobody may be there to take notice of the dead.
+    wait_until(lambda: not leader.exists() or not (leader / "cmdline").read_bytes(), "the container has ended")
+
+
 def test_what_pid_1_mounts_is_seen_and_writable_in_a_sandbox(machine: Machine, tmp_path: Path) -> None:
     disk = make_image(tmp_path / "disk.img")
     device = machine.plug(disk).device
@@ -190,7 +213,7 @@ def test_a_fuse_mount_outlives_the_command_that_made_it(machine: Machine, tmp_pa
 
 
 def test_the_root_file_system_is_built_once(tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "bed" / "container-rootfs"
+    script = ROOT / "tests" / "bed" / "container-rootfs"
     again = subprocess.run([script], capture_output=True, text=True, check=True)
     assert again.stderr == ""
     assert Path(again.stdout.strip(), "etc", "os-release").is_file()
