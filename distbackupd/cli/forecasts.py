@@ -18,9 +18,6 @@ from distbackupd.planning.losses import Losses
 from distbackupd.planning.simulation import Simulation, share_of, synthetic_sizes
 from distbackupd.wiring import wish_policy
 
-_LARGEST = 2**62
-"""Bytes; a larger disk is a slip of the pen, and its sums would not fit into the catalogue's integers."""
-
 
 def show_brake(session: CommandSession) -> int:
     """``dsb brake [status]``"""
@@ -114,12 +111,8 @@ def _capacity(text: str, total: int) -> int:
     try:
         share = float(text)
     except ValueError:
-        capacity = parse_size(text)
-    else:
-        capacity = share_of(total, share) if 0 <= share < 100 else parse_size(text)
-    if capacity > _LARGEST:
-        raise UsageError(f"'{text}' is larger than any disk")
-    return capacity
+        return parse_size(text)
+    return share_of(total, share) if 0 <= share < 100 else parse_size(text)
 
 
 def _say_round(row: dict[str, Any], losses: Any, names: dict[int, str]) -> None:

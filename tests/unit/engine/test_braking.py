@@ -1,0 +1,193 @@
+"""An emptied, unmounted or rewritten source plus ten plug-ins destroys nothing; what is right still goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distbackupd.engine.braking import recall, release, standing_brake
+from distbackupd.model.disks import BackupDisk, footprint
+from distbackupd.model.events import Braked, BrakeReleased
+from distbackupd.model.plans import Policy
+from tests.unit.engine.scenes import Scene, scene_at
+
+AT_ONCE = Policy(grace=0)
+"""Without grace what is dead would leave with the very next session."""
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with scene_at(tmp_path) as opened:
+        yield opened
+
+
+def fill(scene: Scene, count: int = 300) -> tuple[BackupDisk, BackupDisk]:
+    """So many files on two disks."""
+    for number in range(count):
+        scene.write(f"folder {number % 7}/{number}", f"text number {number} " * 400)
+    scene.scan()
+    one, two = scene.add_disk("one"), scene.add_disk("two")
+    for disk in (one, two):
+        scene.back_up(disk, policy=AT_ONCE)
+    return one, two
+
+
+def plug_ten_times(scene: Scene, *disks: BackupDisk) -> None:
+    for _ in range(5):
+        for disk in disks:
+            scene.back_up(disk, policy=AT_ONCE)
+
+
+def contents(scene: Scene, disk: BackupDisk) -> set[bytes]:
+    return {digest for digest, _ in scene.store(disk).objects()}
+
+
+def delete(scene: Scene, count: int) -> None:
+    for number in range(count):
+        (scene.real / f"folder {number % 7}" / str(number)).unlink()
+    scene.scan()
+
+
+def test_emptied_source_loses_nothing(scene: Scene) -> None:
+    one, two = fill(scene)
+    before = contents(scene, one)
+    for path in scene.real.iterdir():
+        shutil.rmtree(path)
+    scene.scan(ignore_lock=True)
+    plug_ten_times(scene, one, two)
+    assert contents(scene, one) == contents(scene, two) == before
+    assert "300 vanished" in scene.reporter.told(Braked)[0].sentence
+
+
+def test_rewritten_source_loses_nothing_though_its_new_content_is_copied(scene: Scene) -> None:
+    one, two = fill(scene)
+    before = contents(scene, one)
+    chance = random.Random(1)
+    for path in [path for path in scene.real.rglob("*") if path.is_file()]:
+        path.write_bytes(chance.randbytes(8192))
+    scene.scan()
+    plug_ten_times(scene, one, two)
+    assert before < contents(scene, one)
+    assert len(contents(scene, one)) == 600
+    reason = scene.reporter.told(Braked)[0].sentence
+    assert "300 were rewritten" in reason
+    assert "300 of 300 rewritten files look like random bytes" in reason
+
+
+def test_full_disk_loses_nothing_to_rewritten_files(scene: Scene) -> None:
+    one, two = fill(scene)
+    room = sum(footprint(size) for size in scene.held(one).values())
+    for disk in (one, two):
+        known = scene.catalogue.disks.find(disk.uuid)
+        scene.catalogue.disks.update(_with_capacity(known, room))
+    before = contents(scene, one)
+    for path in [path for path in scene.real.rglob("*") if path.is_file()]:
+        path.write_bytes(path.read_bytes()[::-1])
+    scene.scan()
+    plug_ten_times(scene, one, two)
+    assert contents(scene, one) == contents(scene, two) == before
+
+
+def _with_capacity(disk: BackupDisk, capacity: int) -> BackupDisk:
+    return replace(disk, capacity=capacity)
+
+
+def test_missing_source_holds_the_brake_only_while_it_is_missing(scene: Scene) -> None:
+    one, two = fill(scene)
+    before = contents(scene, one)
+    delete(scene, 30)
+    away = scene.real.rename(scene.place / "away")
+    plug_ten_times(scene, one, two)
+    assert contents(scene, one) == contents(scene, two) == before
+    assert f"the source {scene.real} is missing" in scene.reporter.told(Braked)[0].sentence
+    away.rename(scene.real)
+    scene.back_up(one, policy=AT_ONCE)
+    assert len(contents(scene, one)) == 270
+    assert recall(scene.bench).causes == ()
+
+
+def test_locked_source_that_is_away_is_no_cause(scene: Scene) -> None:
+    one, _ = fill(scene)
+    scene.set(b"/", lock=True)
+    scene.real.rename(scene.place / "away")
+    scene.back_up(one, policy=AT_ONCE)
+    assert scene.reporter.told(Braked) == []
+
+
+def test_few_deletions_are_deleted(scene: Scene) -> None:
+    one, two = fill(scene)
+    delete(scene, 50)
+    plug_ten_times(scene, one, two)
+    assert scene.reporter.told(Braked) == []
+    assert len(contents(scene, one)) == len(contents(scene, two)) == 250
+
+
+def test_renamed_folder_is_no_cause(scene: Scene) -> None:
+    one, _ = fill(scene)
+    for number in range(7):
+        (scene.real / f"folder {number}").rename(scene.real / f"new name {number}")
+    scene.scan()
+    scene.back_up(one, policy=AT_ONCE)
+    assert scene.reporter.told(Braked) == []
+
+
+def test_brake_stays_for_every_disk_until_it_is_released(scene: Scene) -> None:
+    one, two = fill(scene)
+    delete(scene, 150)
+    scene.back_up(one, policy=AT_ONCE)
+    assert standing_brake(scene.bench).on
+    fresh = scene.add_disk("fresh")
+    scene.back_up(fresh, policy=AT_ONCE)
+    assert [event.disk for event in scene.reporter.told(Braked)] == ["one", "fresh"]
+    scene.clock.pass_time(5)
+    assert release(scene.bench).on
+    assert len(scene.reporter.told(BrakeReleased)) == 1
+    assert not standing_brake(scene.bench).on
+    for disk in (one, two):
+        scene.back_up(disk, policy=AT_ONCE)
+        assert len(contents(scene, disk)) == 150
+    assert not release(scene.bench).on
+    assert len(scene.reporter.told(BrakeReleased)) == 1
+
+
+def test_source_that_is_gone_for_good_can_be_released(scene: Scene) -> None:
+    one, two = fill(scene)
+    delete(scene, 10)
+    shutil.rmtree(scene.real)
+    scene.back_up(one, policy=AT_ONCE)
+    assert len(contents(scene, one)) == 300
+    release(scene.bench)
+    plug_ten_times(scene, one, two)
+    assert len(contents(scene, one)) == len(contents(scene, two)) == 290
+
+
+def test_interrupted_session_finishes_no_removal_under_the_brake(scene: Scene) -> None:
+    one, _ = fill(scene)
+    delete(scene, 150)
+    held = list(scene.catalogue.objects.identifiers(list(scene.held(one))).values())[:5]
+    scene.catalogue.objects.record_removals(one.id, held)
+    known = scene.catalogue.disks.find(one.uuid)
+    scene.catalogue.disks.update(replace(known, clean=False))
+    before = contents(scene, one)
+    scene.back_up(one, policy=AT_ONCE)
+    assert contents(scene, one) >= before
+
+
+def test_empty_names_of_sources_that_are_no_text_are_told(scene: Scene) -> None:
+    odd = scene.place / os.fsdecode(b"odd \xff name")
+    odd.mkdir()
+    (odd / "file").write_text("x")
+    scene.map(b"/odd", odd)
+    one, _ = fill(scene)
+    shutil.rmtree(odd)
+    scene.back_up(one, policy=AT_ONCE)
+    (braked,) = scene.reporter.told(Braked)
+    assert braked.sentence.isprintable()
+    release(scene.bench)
+    assert not standing_brake(scene.bench).on
