@@ -75,10 +75,10 @@ class FileTable:
         return int(row[0])
 
     def find_renamed(self, entry: Entry) -> int | None:
-        """The object of a file, past or present, with the same device, inode, size and mtime, None where there is none."""
+        """The object of the newest file, past or present, with this device, inode, size and mtime; None: there is none."""
         row = self._database.execute(
             "SELECT object FROM file WHERE inode = ? AND device = ? AND size = ? AND mtime_ns = ? "
-            "AND object IS NOT NULL AND inode <> 0 LIMIT 1",
+            "AND object IS NOT NULL AND inode <> 0 ORDER BY id DESC LIMIT 1",
             (entry.inode, entry.device, entry.size, entry.mtime_ns),
         ).fetchone()
         return None if row is None else int(row[0])
@@ -221,8 +221,19 @@ class FileTable:
         self._database.rollback()
 
     def count(self) -> tuple[int, int]:
-        """Current entries, and bytes of current regular files."""
+        """Current entries, and bytes of current regular files; kept until something changes."""
+        generation = str(self._database.execute("SELECT value FROM fact WHERE key = 'generation'").fetchone()[0])
+        kept = self._database.execute("SELECT value FROM fact WHERE key = 'entries'").fetchone()
+        if kept and kept[0].split()[0] == generation:
+            return int(kept[0].split()[1]), int(kept[0].split()[2])
         row = self._database.execute("SELECT count(*), coalesce(sum(size), 0) FROM file WHERE gone = 0").fetchone()
+        if not self._database.read_only and not self._database.connection.in_transaction:
+            with self._database.transaction() as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO fact (key, value) SELECT 'entries', ? FROM fact WHERE key = 'generation' "
+                    "AND value = ?",
+                    (f"{generation} {row[0]} {row[1]}", generation),
+                )
         return int(row[0]), int(row[1])
 
     def upheaval_since(self, moment: int) -> Upheaval:
@@ -256,10 +267,11 @@ class FileTable:
         return row is not None
 
     def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
-        """Living files whose content is one of the objects, ordered by path."""
+        """Living files whose content is one of the objects, ordered by path; none that is known to be rotten."""
         rows = self._database.execute(
             "SELECT object, path, name, size, mtime_ns, inode FROM file JOIN folder ON folder.id = file.folder "
-            f"WHERE gone = 0 AND object IN ({', '.join('?' * len(objects))}) ORDER BY path, name",
+            f"WHERE gone = 0 AND object IN ({', '.join('?' * len(objects))}) "
+            "AND NOT EXISTS (SELECT 1 FROM rotten_file WHERE rotten_file.file = file.id) ORDER BY path, name",
             objects,
         )
         return [SourceFile(row[0], join(row[1], row[2]), *row[3:]) for row in rows]
