@@ -102,6 +102,11 @@ class Remainder:
         self._positions = positions
         self._columns: tuple[array[int], array[int]] | None = None
 
+    @property
+    def content(self) -> int:
+        """Bytes of content of all of them."""
+        return sum(self._sorted()[1])
+
     def largest(self, limit: int) -> int | None:
         """Where the largest stands that is no larger than ``limit``; None: there is none."""
         if self._columns is None and not self.group.sorted and min(self.group.sizes) > limit:

@@ -63,7 +63,7 @@ class Rebalancing:
     def _exchange_between(
         self, coming: _Ranking[Remainder], leaving: _Ranking[Pool], budget: int, part: int
     ) -> Iterator[Copy]:
-        """A slice of exchanges between those that are most and least exposed; who has nothing fitting is struck."""
+        """A slice of exchanges between those that are most and least exposed; if there is none, one of them is struck."""
         newcomers, pool = coming.first(), leaving.first()
         balance = _Balance(self._exposure, newcomers.group.mask, pool.group.mask)
         end = max(0, budget - part)
@@ -72,12 +72,10 @@ class Rebalancing:
             largest = min(largest, balance.amount(), self._disk.footprint(budget))
             victim = pool.near(largest)
             if victim is None:
-                leaving.strike()
                 break
             freed = self._disk.footprint(pool.size_at(victim))
             positions = newcomers.packed(self._disk, self.free + freed, budget)
             if not positions:
-                coming.strike()
                 break
             sizes = [newcomers.size_at(position) for position in positions]
             came = sum(map(self._disk.footprint, sizes))
@@ -92,6 +90,10 @@ class Rebalancing:
                 identifier, size = newcomers.take(position)
                 yield Copy(identifier, size, newcomers.group.copies, Reason.MORE_EVEN, victims)
                 victims = ()
+        if not balance.came:
+            # They do not fit each other; who has less to give is missed less.
+            (coming if newcomers.content < pool.room else leaving).strike()
+            return
         self._exposure.move(newcomers.group.mask, -balance.came)
         self._exposure.move(pool.group.mask, balance.left)
 

@@ -137,3 +137,13 @@ def test_exchanges_bring_content_that_is_at_one_place_only_to_another() -> None:
                 shelf.carry_out(disk, copy)
     assert sum(holders <= {1, 2} for holders in shelf.holders) <= 10
     assert min(map(len, shelf.holders)) == 2
+
+
+def test_one_small_victim_that_fits_nobody_does_not_end_all_exchanges() -> None:
+    """Disks 2 and 4 together lose nothing, so that what has a third copy here would leave first; it is one tiny object."""
+    shelf = Shelf(4, 41, (2,), 1, located=False)
+    shelf.sizes = [100_000] * 40 + [0]
+    shelf.holders = [{2, 3} if number < 20 else {1, 3, 4} for number in range(40)] + [{1, 2, 4}]
+    shelf.shelf = [DiskFacts(disk, shelf.used(disk)) for disk in shelf.numbers]
+    plan = shelf.plan(1)
+    assert plan.rebalanced_bytes >= 500_000
