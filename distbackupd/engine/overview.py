@@ -65,12 +65,17 @@ def overview(bench: Bench) -> Overview:
 
 
 def _wanted(disks: list[DiskOverview], holdings: list[Holding]) -> DiskWanted | None:
-    shelf = [ShelfDisk(item.disk.id, item.free, item.disk.last_session_at or 0) for item in disks]
+    shelf = [ShelfDisk(item.disk.id, _worth_a_way(item), item.disk.last_session_at or 0) for item in disks]
     errand = most_wanted(shelf, holdings)
     if errand is None:
         return None
     disk = next(item.disk for item in disks if item.disk.id == errand.disk)
     return DiskWanted(disk.name, disk.uuid, errand.copies, errand.size)
+
+
+def _worth_a_way(item: DiskOverview) -> int:
+    """The disk's room; the last thousandth holds hardly any object, and nobody should be sent for it."""
+    return item.free if item.free * 1000 > item.disk.capacity else 0
 
 
 def protection(bench: Bench) -> Protection:
