@@ -144,9 +144,9 @@ class Plan:
 
     Guarantees (property-tested): the footprint on the disk is at most its capacity after every prefix of the steps;
     no step takes the last copy of a living object; a victim keeps more copies than its successor had, or is protected
-    and its successor was not. Copies that only spread the risk (``Reason.MORE_EVEN``) come last. Each of them has at most
-    one victim, which stays protected and keeps as many copies as its successor had, so that with each step as many
-    objects have as many copies as before.
+    and its successor was not. Copies that only spread the risk (``Reason.MORE_EVEN``) come last: those
+    that follow each other take the room of the same victims, which stay protected and keep as many copies as these had
+    before; and the plan exchanges no more bytes for fewer.
 
     ``unplaced_objects`` and ``unplaced_bytes`` count living objects that have fewer copies than they may and found no
     room here; ``too_large`` counts those that this file system cannot hold at all. ``fit_nowhere`` counts living objects

@@ -175,7 +175,7 @@ class _Filling:
     def rebalance(self, budget: int) -> None:
         """Spread the risk with what is left over, and fill what room that leaves."""
         work = Rebalancing(self._left, self._victims, self._exposure, self._disk, self.free)
-        swaps = list(work.exchange(min(budget, self._limit)))
+        swaps = work.exchange(min(budget, self._limit))
         if not swaps:
             return
         self.free = work.free

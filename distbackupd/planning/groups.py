@@ -111,16 +111,11 @@ class Pool:
             position = after[position]
         return position if position < len(self.group) else None
 
-    def near(self, footprint: int) -> int | None:
-        """Where a copy stands that takes no more than that, and no much less if there is one; None: all take more."""
-        while footprint >= self.disk.overhead:
-            found = self.smallest(footprint // 2)
-            if found is None:
-                return self._largest if self.largest_size() >= 0 else None
-            if self.disk.footprint(self.size_at(found)) <= footprint:
-                return found
-            footprint //= 2
-        return None
+    def staying(self) -> list[int] | None:
+        """Where the copies stand that have not left, ascending; None: all of them."""
+        if self._after is None:
+            return None
+        return [position for position, after in enumerate(self._after[:-1]) if position == after]
 
     def size_at(self, position: int) -> int:
         """The size of the copy that stands there."""

@@ -16,8 +16,8 @@ _BULKY = 64
 """An object that takes more than this part of the disk is hard to place later, and comes first."""
 _SMALL_BLOCKS = 16
 """An object of fewer blocks takes more than a tenth more than its content, and comes last."""
-_PACKED = 1000
-"""So many newcomers at the most take the room of one victim when the risk is spread."""
+_TOGETHER = 1000
+"""So many objects at the most come or leave together when the risk is spread."""
 
 
 class Queue:
@@ -94,7 +94,7 @@ def _strewn(start: int, end: int, first: int) -> Iterator[int]:
 
 
 class Remainder:
-    """What of a group found no room."""
+    """What of a group found no room, or what of it could still leave."""
 
     def __init__(self, group: Group, positions: Sequence[int] | None) -> None:
         """``positions``: where in the sorted group they stand, ascending; None: all of it."""
@@ -114,12 +114,14 @@ class Remainder:
         position = bisect_right(self._sorted()[1], limit) - 1
         return position if position >= 0 else None
 
-    def packed(self, disk: DiskFacts, room: int, content: int) -> list[int]:
-        """Where objects stand, the largest first, that together take no more than ``room`` and have so much content."""
+    def packed(self, disk: DiskFacts, room: int, content: int, end: int) -> list[int]:
+        """Where objects stand, the largest first, that together take no more than ``room`` and have so much content.
+
+        All of them stand before ``end``.
+        """
         sizes = self._sorted()[1]
         found: list[int] = []
-        end = len(sizes)
-        while end and len(found) < _PACKED:
+        while end and len(found) < _TOGETHER:
             position = bisect_right(sizes, min(disk.largest_within(room), content), 0, end) - 1
             if position < 0:
                 break
@@ -127,6 +129,21 @@ class Remainder:
             room -= disk.footprint(sizes[position])
             content -= sizes[position]
             end = position
+        return found
+
+    def covering(self, disk: DiskFacts, room: int) -> list[int] | None:
+        """Where objects stand, the largest first, that together take at least ``room``, none without need; None: too few."""
+        sizes = self._sorted()[1]
+        found: list[int] = []
+        end = len(sizes)
+        while room > 0:
+            position = bisect_left(sizes, disk.largest_within(room - 1) + 1, 0, end)
+            if position == end:
+                position = end = end - 1
+                if position < 0 or len(found) == _TOGETHER:
+                    return None
+            found.append(position)
+            room -= disk.footprint(sizes[position])
         return found
 
     def size_at(self, position: int) -> int:
@@ -137,6 +154,13 @@ class Remainder:
         """Its id and size; it is taken out."""
         ids, sizes = self._sorted()
         return ids.pop(position), sizes.pop(position)
+
+    def put_back(self, identifier: int, size: int) -> None:
+        """It is there again."""
+        ids, sizes = self._sorted()
+        position = bisect_right(sizes, size)
+        ids.insert(position, identifier)
+        sizes.insert(position, size)
 
     def _sorted(self) -> tuple[array[int], array[int]]:
         if self._columns is None:

@@ -1,26 +1,25 @@
 """Copies exchanged on one disk only to spread the risk: after all that protects more, and within a budget.
 
-An exchange takes the copy of one object and brings copies of one or more others. The newcomers have so many copies
-elsewhere, are protected with them, and their holders lose much together; the victim keeps as many, is protected with them,
-and its holders lose less together. So no object ever falls below what protects it, and no fewer objects than before have so
-many copies and one more: the victim has changed places with a newcomer.
+An exchange takes copies of some objects and brings copies of others. The newcomers have so many copies elsewhere, are
+protected with them, and their holders lose much together; the victims keep as many, are protected with them, and their
+holders lose less together. So no object ever falls below what protects it. And a plan exchanges no more bytes for fewer: at
+its end at least as many bytes as before have so many copies and one more.
 
-Such exchanges come to an end. Every other step of any plan makes those that stand worst fewer, and no exchange makes them
-more; so only finitely many other steps are possible while nothing grows, shrinks or dies. Between two of them each exchange
-makes the unevenness (:mod:`~distbackupd.planning.exposure`) strictly less, and there are only finitely many ways to place
-the copies. Both are property-tested over many sessions.
+Such exchanges come to an end. Every other step of any plan makes the bytes that stand worst fewer, and the exchanges of a
+plan make them no more; so only finitely many other steps are possible while nothing grows, shrinks or dies. Between
+two of them each exchange makes the unevenness (:mod:`~distbackupd.planning.exposure`) strictly less, and there are only
+finitely many ways to place the copies. Both are property-tested over many sessions.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
-from typing import Generic, TypeVar
 
 from distbackupd.model.plans import Copy, DiskFacts, Eviction, Reason
 from distbackupd.planning.exposure import Exposure
-from distbackupd.planning.groups import PROTECTED, Pool
+from distbackupd.planning.groups import PROTECTED
 from distbackupd.planning.queues import Remainder
 from distbackupd.planning.victims import Victims
 
@@ -35,67 +34,92 @@ class Rebalancing:
 
     def __init__(self, left: Iterable[Remainder], victims: Victims, exposure: Exposure, disk: DiskFacts, free: int) -> None:
         self._exposure = exposure
-        self._victims = victims
         self._disk = disk
         self.free = free
+        """Bytes of room on the disk after all exchanges so far."""
         self._levels = []
         for copies in (1, 2, 3):
             coming = [item for item in left if item.group.standing == PROTECTED + copies]
-            leaving = [pool for pool in victims.pools if pool.exposed and pool.room and pool.standing == PROTECTED + copies]
-            if coming and leaving:
+            pools = [pool for pool in victims.pools if pool.exposed and pool.room and pool.standing == PROTECTED + copies]
+            if coming and pools:
+                leaving = [Remainder(pool.group, pool.staying()) for pool in pools]
                 self._levels.append((_Ranking(coming, exposure, -1), _Ranking(leaving, exposure, 1)))
 
-    def exchange(self, budget: int) -> Iterator[Copy]:
-        """Exchanges until ``budget`` bytes are copied or none is worth it. Each has at most one victim."""
-        part = max(1, budget // _SLICES)
-        while budget > 0:
-            best = None
-            for coming, leaving in self._levels:
-                gain = coming.exposure() - leaving.exposure()
-                if gain > _WORTH_IT * coming.exposure() and (best is None or gain > best[0]):
-                    best = (gain, coming, leaving)
-            if best is None:
-                return
-            for copy in self._exchange_between(best[1], best[2], budget, part):
-                budget -= copy.size
-                yield copy
+    def exchange(self, budget: int) -> list[Copy]:
+        """Exchanges until ``budget`` bytes are copied or none is worth it, among the fewest copies that allow any.
 
-    def _exchange_between(
-        self, coming: _Ranking[Remainder], leaving: _Ranking[Pool], budget: int, part: int
-    ) -> Iterator[Copy]:
+        What comes together in the room of the same victims comes in a row; the first of them has the victims.
+        """
+        for coming, leaving in self._levels:
+            found = self._exchange_at(coming, leaving, budget)
+            if found:
+                return found
+        return []
+
+    def _exchange_at(self, coming: _Ranking, leaving: _Ranking, budget: int) -> list[Copy]:
+        part = max(1, budget // _SLICES)
+        free = self.free
+        copies: list[Copy] = []
+        sources: list[Remainder] = []
+        kept, free_when_kept = 0, free
+        while budget > 0 and coming.exposure() - leaving.exposure() > _WORTH_IT * coming.exposure():
+            newcomers = coming.first()
+            for exchange in self._exchange_between(coming, leaving, budget, part):
+                copies += exchange
+                sources += [newcomers] * len(exchange)
+                budget -= sum(copy.size for copy in exchange)
+                if self.free <= free:
+                    kept, free_when_kept = len(copies), self.free
+        # Beyond that more bytes would leave than come.
+        for copy, source in zip(copies[kept:], sources[kept:], strict=True):
+            source.put_back(copy.object_id, copy.size)
+        self.free = free_when_kept
+        return copies[:kept]
+
+    def _exchange_between(self, coming: _Ranking, leaving: _Ranking, budget: int, part: int) -> Iterator[list[Copy]]:
         """A slice of exchanges between those that are most and least exposed; if there is none, one of them is struck."""
-        newcomers, pool = coming.first(), leaving.first()
-        balance = _Balance(self._exposure, newcomers.group.mask, pool.group.mask)
+        newcomers, stock = coming.first(), leaving.first()
+        balance = _Balance(self._exposure, newcomers.group.mask, stock.group.mask)
         end = max(0, budget - part)
         largest = balance.amount()
         while budget > end:
-            largest = min(largest, balance.amount(), self._disk.footprint(budget))
-            victim = pool.near(largest)
-            if victim is None:
+            largest = min(largest, balance.amount())
+            first = newcomers.largest(min(budget, self._disk.largest_within(largest)))
+            if first is None:
                 break
-            freed = self._disk.footprint(pool.size_at(victim))
-            positions = newcomers.packed(self._disk, self.free + freed, budget)
-            if not positions:
-                break
-            sizes = [newcomers.size_at(position) for position in positions]
-            came = sum(map(self._disk.footprint, sizes))
-            if not balance.gains(came, freed):
-                largest = freed // 2
+            size = newcomers.size_at(first)
+            need = self._disk.footprint(size) - self.free
+            leave = stock.covering(self._disk, need)
+            if leave is None:
+                largest = self._disk.footprint(size) // 2
                 continue
-            balance.move(came, freed)
-            self.free += freed - came
-            budget -= sum(sizes)
-            victims: tuple[Eviction, ...] = (pool.take(victim)._replace(reason=Reason.SPREAD_ELSEWHERE),)
-            for position in positions:
-                identifier, size = newcomers.take(position)
-                yield Copy(identifier, size, newcomers.group.copies, Reason.MORE_EVEN, victims)
-                victims = ()
+            left = sum(self._disk.footprint(stock.size_at(position)) for position in leave)
+            come = [first, *newcomers.packed(self._disk, left - need, budget - size, first)]
+            came = sum(self._disk.footprint(newcomers.size_at(position)) for position in come)
+            if not balance.gains(came, left):
+                largest = self._disk.footprint(size) // 2
+                continue
+            balance.move(came, left)
+            self.free += left - came
+            exchange = self._copies(newcomers, come, stock, leave)
+            budget -= sum(copy.size for copy in exchange)
+            yield exchange
         if not balance.came:
             # They do not fit each other; who has less to give is missed less.
-            (coming if newcomers.content < pool.room else leaving).strike()
+            (coming if newcomers.content < stock.content else leaving).strike()
             return
         self._exposure.move(newcomers.group.mask, -balance.came)
-        self._exposure.move(pool.group.mask, balance.left)
+        self._exposure.move(stock.group.mask, balance.left)
+
+    def _copies(self, newcomers: Remainder, come: Sequence[int], stock: Remainder, leave: Sequence[int]) -> list[Copy]:
+        """The steps of one exchange; positions from the largest down."""
+        remaining, count = stock.group.copies, newcomers.group.copies
+        victims = tuple(Eviction(*stock.take(position), remaining, Reason.SPREAD_ELSEWHERE) for position in leave)
+        first, *others = [newcomers.take(position) for position in come]
+        return [
+            Copy(*first, count, Reason.MORE_EVEN, victims),
+            *(Copy(identifier, size, count, Reason.MORE_EVEN) for identifier, size in others),
+        ]
 
 
 class _Balance:
@@ -129,15 +153,12 @@ class _Balance:
         self.left += left
 
 
-Item = TypeVar("Item", Remainder, Pool)
-
-
-class _Ranking(Generic[Item]):
+class _Ranking:
     """Groups by exposure; what is noted of one is trusted until it comes first."""
 
-    def __init__(self, items: Iterable[Item], exposure: Exposure, sign: int) -> None:
+    def __init__(self, items: Iterable[Remainder], exposure: Exposure, sign: int) -> None:
         """``sign`` 1: the least exposed first; -1: the most exposed."""
-        self._items: list[Item] = list(items)
+        self._items: list[Remainder] = list(items)
         self._of = exposure.of
         self._sign = sign
         self._heap = [(sign * self._of(item.group.mask), number) for number, item in enumerate(self._items)]
@@ -153,7 +174,7 @@ class _Ranking(Generic[Item]):
                 return self._sign * now
         return -inf * -self._sign
 
-    def first(self) -> Item:
+    def first(self) -> Remainder:
         """The first, as of the last :meth:`exposure`."""
         return self._items[self._heap[0][1]]
 

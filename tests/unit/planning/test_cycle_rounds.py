@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
@@ -104,8 +105,8 @@ class Shelf(RuleBasedStateMachine):
     def settle(self) -> None:
         """With unchanged input nothing is pushed to and fro: after some rounds over all disks no plan does anything.
 
-        Each newcomer, with what leaves for it, makes those that stand worst fewer; an exchange that only spreads the risk
-        makes them no more, and the unevenness less. So there is an end.
+        Each newcomer, with what leaves for it, makes those that stand worst fewer; the exchanges of a plan make their
+        bytes no more, and each makes the unevenness less. So there is an end.
         """
         for _ in range(100):
             if not sum([self.whole_session(disk) for disk in self.disks]):
@@ -116,21 +117,23 @@ class Shelf(RuleBasedStateMachine):
         """The number of steps; each newcomer is a gain."""
         plan = self.plan(disk)
         self.carry_out(disk, Plan(plan.evictions), None)
+        bytes_before = self.protection(footprint)
         for copies in gains(plan):
             before, uneven_before = self.protection(), self.unevenness()
             self.carry_out(disk, Plan(copies=copies), None)
             if copies[0].reason is Reason.MORE_EVEN:
-                assert self.protection() <= before
                 assert self.unevenness() < uneven_before
             else:
                 assert self.protection() < before
+        assert self.protection(footprint) <= bytes_before
         return len(plan.evictions) + len(plan.copies)
 
-    def protection(self) -> list[int]:
-        """How many living objects stand no better than without any copy, than with one, and so on."""
-        standings = [self.standing(thing) for thing in self.things.values() if not thing.orphaned_at]
+    def protection(self, weight: Callable[[int], int] = lambda _: 1) -> list[int]:
+        """How many living objects (or their bytes) stand no better than without any copy, than with one, and so on."""
+        living = [thing for thing in self.things.values() if not thing.orphaned_at]
+        standings = [(self.standing(thing), weight(thing.size)) for thing in living]
         steps = [(kind, count) for kind in range(3) for count in range(len(self.disks) + 1)]
-        return [sum(standing <= step for standing in standings) for step in steps]
+        return [sum(size for standing, size in standings if standing <= step) for step in steps]
 
     def standing(self, thing: Thing) -> tuple[int, int]:
         """Lacking copies, protected, or content, and how many copies."""

@@ -31,24 +31,13 @@ def test_pick_frees_enough_and_none_could_have_stayed(sizes: list[int], data: st
         picked = stock.pick(need)
         freed = [DISK.footprint(eviction.size) for eviction in picked]
         assert sum(freed) >= need > sum(freed) - min(freed)
+        staying = stock.staying()
+        assert staying is not None
         for eviction in picked:
             assert left.pop(eviction.object_id) == eviction.size
+        assert sorted(stock.size_at(position) for position in staying) == sorted(left.values())
     assert not left
     assert stock.largest_size() == -1
-
-
-@ANY
-@given(st.lists(st.integers(0, 5000), min_size=1, max_size=20), st.integers(0, 6000))
-def test_near_finds_what_takes_no_more_and_at_least_half_if_there_is_such(sizes: list[int], footprint: int) -> None:
-    stock = pool(sizes)
-    found = stock.near(footprint)
-    fitting = [DISK.footprint(size) for size in sizes if DISK.footprint(size) <= footprint]
-    if found is None:
-        assert not fitting
-    else:
-        taken = DISK.footprint(stock.size_at(found))
-        assert taken in fitting
-        assert taken >= footprint // 2 or not any(size >= footprint // 2 for size in fitting)
 
 
 @ANY

@@ -72,7 +72,7 @@ def test_queue_for_files_comes_from_the_smallest_up() -> None:
 def test_remainder_packs_no_more_than_there_is_room(sizes: list[int], room: int, content: int) -> None:
     disk = DiskFacts(1, 10**9)
     remainder = Remainder(group(sizes), None)
-    packed = remainder.packed(disk, room, content)
+    packed = remainder.packed(disk, room, content, len(sizes))
     chosen = [remainder.size_at(position) for position in packed]
     assert packed == sorted(set(packed), reverse=True)
     assert sum(map(disk.footprint, chosen)) <= room
@@ -82,6 +82,25 @@ def test_remainder_packs_no_more_than_there_is_room(sizes: list[int], room: int,
     taken = [remainder.take(position) for position in packed]
     assert [size for _, size in taken] == chosen
     assert all(sizes[identifier] == size for identifier, size in taken)
+
+
+@ANY
+@given(sizes_of_all_kinds, st.integers(-10, 20_000_000))
+def test_remainder_covers_what_is_needed_and_nothing_in_vain(sizes: list[int], room: int) -> None:
+    disk = DiskFacts(1, 10**9)
+    remainder = Remainder(group(sizes), None)
+    found = remainder.covering(disk, room)
+    if found is None:
+        assert sum(map(disk.footprint, sizes)) < room
+        return
+    freed = [disk.footprint(remainder.size_at(position)) for position in found]
+    assert found == sorted(set(found), reverse=True)
+    assert sum(freed) >= room
+    assert not found or sum(freed) - min(freed) < room
+    content = remainder.content
+    for item in [remainder.take(position) for position in found]:
+        remainder.put_back(*item)
+    assert remainder.content == content == sum(sizes)
 
 
 def test_remainder_of_some_positions_holds_only_these() -> None:
