@@ -21,6 +21,7 @@ from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
 from distbackupd.engine.recognition import find_disk
 from distbackupd.engine.release import eject
 from distbackupd.engine.reminders import is_reminder_due, remind
+from distbackupd.engine.rereading import Rereader
 from distbackupd.engine.scan import SCANNED, ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_volume
 from distbackupd.engine.verification import VerificationOptions
@@ -35,9 +36,11 @@ from distbackupd.model.events import Remark, ScanFinished
 from distbackupd.model.plans import BackupWish, Policy
 from distbackupd.model.standing import Protection
 from distbackupd.planning.brake import BrakeThresholds
+from distbackupd.sources.mending import mend_source
 from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
 from distbackupd.store.folder_store import FolderStore
+from distbackupd.store.rescued import RescueFolder
 
 if TYPE_CHECKING:
     from distbackupd.control.login import LoginManager
@@ -52,6 +55,7 @@ __all__ = [
     "is_on_backup_disk",
     "make_control",
     "make_login",
+    "mend_source",
     "open_catalogue",
     "open_engine",
     "open_target",
@@ -75,7 +79,7 @@ class SystemClock:
 
 def open_store(root: bytes, mount: Mount) -> DiskStore:
     """The store that lies at a path of a mounted disk."""
-    return FolderStore(root, mount.filesystem_type)
+    return FolderStore(root, mount.filesystem_type, mount.device)
 
 
 def system_mounter(settings: Settings, sandboxed: bool = False) -> SystemMounter:
@@ -124,8 +128,8 @@ class Arrivals:
         self._news.clear()
 
 
-def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter) -> Bench:
-    """The engine's ports on real things."""
+def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter, folder: Path) -> Bench:
+    """The engine's ports on real things; ``folder`` is the catalogue's."""
     return Bench(
         catalogue=catalogue,
         tree=FolderTree(),
@@ -133,6 +137,7 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter) -> Benc
         open_store=open_store,
         reporter=reporter,
         clock=SystemClock(),
+        rescued=RescueFolder(bytes(folder / "rescued")),
     )
 
 
@@ -186,6 +191,11 @@ class Engine:
         self._folder = folder
         self._bench = bench
         self._settings = settings
+        self._rereader = Rereader(bench, lambda: engine_lock(folder, "distbackupd noting what it read again"))
+
+    def reread(self, stop: Stop) -> None:
+        """Read sources again for a short while, if that is due. Holds the lock only while it notes what it found."""
+        self._rereader.go_on(self._settings.reread_seconds, stop)
 
     def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False) -> ScanFinished:
         """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""
@@ -257,7 +267,7 @@ def open_engine(folder: Path, settings: Settings, reporter: Reporter, sandboxed:
         mounter = system_mounter(settings, sandboxed)
         for sentence in mounter.unmount_leftovers():
             reporter.tell(Remark(sentence))
-        bench = bench_on(catalogue, reporter, mounter)
+        bench = bench_on(catalogue, reporter, mounter, folder)
         if folder == SYSTEM_FOLDER:
             publish_disks(bench)
         yield Engine(folder, bench, settings)

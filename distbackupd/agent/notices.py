@@ -91,6 +91,7 @@ class Narrator:
 
     def __init__(self) -> None:
         self._stories: dict[str, _Story] = {}
+        self._rotted = 0
         self._locked = 0
         self._locked_lines: list[str] = []
         self._wanted = ""
@@ -210,6 +211,21 @@ class Narrator:
         notice = _failure(f"bad:{news.disk}", title, capital(news.sentence, news.disk), news.disk)
         return [replace(notice, actions=(Action.DETAILS,))]
 
+    def _source_rotted(self, news: News) -> Telling:
+        self._rotted += 1
+        title = say_count(self._rotted, "damaged source file")
+        return [_failure("rotted", title, news.sentence, "")]
+
+    def _source_healed(self, _: News) -> Telling:
+        # Whoever heals is looking at the list of what is left.
+        self._rotted = 0
+        return [Withdrawn("rotted")]
+
+    def _content_lost(self, news: News) -> Telling:
+        title = f"{news.disk}: a last good copy is gone"
+        notice = _failure(f"lost:{news.disk}", title, capital(news.sentence, news.disk), news.disk)
+        return [replace(notice, actions=(Action.DETAILS,))]
+
     def _scan_started(self, _: News) -> Telling:
         self._locked, self._locked_lines = 0, []
         return []
@@ -321,6 +337,9 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "DriveStillNeeded": Narrator._drive_still_needed,
     "DiskRefused": Narrator._disk_refused,
     "BadCopyFound": Narrator._bad_copy_found,
+    "ContentLost": Narrator._content_lost,
+    "SourceRotted": Narrator._source_rotted,
+    "SourceHealed": Narrator._source_healed,
     "ScanStarted": Narrator._scan_started,
     "SourceLocked": Narrator._source_locked,
     "DiskWanted": Narrator._disk_wanted,

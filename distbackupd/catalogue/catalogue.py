@@ -13,10 +13,11 @@ from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.objects import ObjectTable
+from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
-
 from distbackupd.model.copies import CatalogueCopy
+
 
 class Catalogue:
     """See :class:`distbackupd.engine.ports.Catalogue`. Not to be shared between threads."""
@@ -28,6 +29,7 @@ class Catalogue:
         self.history = HistoryTable(database, holders)
         self.files = FileTable(database, self.history)
         self.objects = ObjectTable(database, holders)
+        self.rot = RotTable(database, holders)
         self.disks = DiskTable(database, self.objects)
         self.sessions = SessionTable(database)
 
@@ -39,8 +41,6 @@ class Catalogue:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
         self._database.write_copy(path)
 
-
-@contextlib.contextmanager
     def raise_generation(self, above: int) -> None:
         """Let the generation be greater than this one. Durable when it returns."""
         with self._database.transaction() as connection:
@@ -59,6 +59,8 @@ class Catalogue:
         known = self._database.execute("SELECT started FROM session WHERE id = ?", (number,)).fetchone()
         return None if not number or known == (started,) else copy
 
+
+@contextlib.contextmanager
 def open_catalogue(folder: Path, read_only: bool = False) -> Iterator[Catalogue]:
     """The catalogue in ``folder``, made if it is missing (unless ``read_only``), closed at the end.
 

@@ -66,14 +66,6 @@ class ObjectTable:
             (first, behind, *sets),
         ).fetchall()
 
-    def folders_held(self, disk: int) -> list[int]:
-        """The folders (0 to 4095) in which the disk holds anything."""
-        sets = self._holders.with_disk(disk)
-        rows = self._database.execute(
-            f"SELECT DISTINCT substr(hex(substr(hash, 1, 2)), 1, 3) FROM object WHERE holders IN ({_marks(sets)})", sets
-        )
-        return sorted(int(row[0], 16) for row in rows)
-
     def record_copies(self, disk: int, objects: Sequence[int]) -> None:
         """The disk holds these now. Durable when it returns."""
         with self._database.transaction():

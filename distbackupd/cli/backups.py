@@ -1,26 +1,23 @@
-"""``dsb backup``, ``dsb eject`` and ``dsb verify``"""
+"""``dsb backup`` and ``dsb eject``"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from distbackupd.cli.output import say, say_json, say_json_list
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.braking import standing_brake
-from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.cycle import as_plugged, plan_session, usable_capacity
 from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise
 from distbackupd.engine.release import eject
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import run_session
-from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
-from distbackupd.model.errors import DiskReadOnly, UsageError
+from distbackupd.model.errors import UsageError
 from distbackupd.model.events import MayUnplug
 from distbackupd.model.plans import BackupWish, Copy, Plan, Policy, Step
 from distbackupd.model.text import parse_size, printable, say_count, say_size
@@ -141,66 +138,3 @@ def eject_disk(session: CommandSession) -> int:
         return 0
     eject(session.bench, disk, session.settings.power_off)
     return 0
-
-
-def verify(session: CommandSession) -> int:
-    """``dsb verify DISK``"""
-    arguments = session.arguments
-    strike = not (arguments.check or session.simulate)
-    start = arguments.start or ""
-    if len(start) > 64 or any(digit not in "0123456789abcdefABCDEF" for digit in start):
-        raise UsageError(f"'{start}' does not begin a hash; hexadecimal digits are meant")
-    options = VerificationOptions(start=start, strike=strike, delete=arguments.delete)
-    with (
-        _errors_file(arguments.errors) as errors,
-        session.disk_here(arguments.disk, read_only=not strike) as (disk, root, mount),
-    ):
-        store = session.bench.open_store(root, mount)
-        recognise(store, disk, root, rename=False)
-        if strike and mount.read_only:
-            raise DiskReadOnly(
-                f"{disk.name} is mounted read-only at {printable(mount.root)}, so bad copies could not be moved away; "
-                f"nothing was read: mount it for writing, or say 'dsb verify --check {disk.name}' to only report them"
-            )
-        done = verify_share(session.bench, disk, store, options, session.stop)
-        if strike and done.bad:
-            save_catalogue(session.bench, replace(disk, catalogue_generation=-1), store)
-        if errors is not None:
-            _write_errors(errors, disk.name, done)
-    if session.json:
-        say_json(
-            {
-                "disk": disk.name,
-                "objects": done.objects,
-                "bytes": done.read_bytes,
-                "bad": [
-                    {"hash": verdict.digest.hex(), "size": verdict.size, "path": path, "problem": verdict.problem}
-                    for verdict, path in done.bad
-                ],
-            }
-        )
-    else:
-        found = "No bad files." if not done.bad else f"{say_count(len(done.bad), 'bad file')}."
-        say(f"{disk.name}: read {say_count(done.objects, 'object')} ({say_size(done.read_bytes)}). {found}")
-        if done.bad and strike:
-            what = "deleted" if arguments.delete else "moved to bad-objects"
-            say(f"They were struck from the catalogue and {what}; 'dsb backup {disk.name}' copies them again.")
-    return 7 if done.bad else 0
-
-
-def _errors_file(target: str | None) -> AbstractContextManager[TextIO | None]:
-    """Opened before a disk is read for hours; ``@3`` is a file descriptor. Raises UsageError."""
-    if target is None:
-        return nullcontext()
-    try:
-        return open(int(target[1:]) if target.startswith("@") else target, "w", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "'@' stands before the number of a file descriptor"
-        raise UsageError(f"the list of bad files cannot be written to '{printable(target)}': {reason}") from error
-
-
-def _write_errors(file: TextIO, disk: str, done: Verification) -> None:
-    """Tab-separated, a line a bad copy, as distbackup writes them."""
-    for verdict, path in done.bad:
-        name = verdict.digest.hex()
-        file.write(f"{disk}\tdistbackup-objects/{name[:3]}/{name}\t{verdict.size}\t{printable(path)}\t{verdict.problem}\n")

@@ -8,7 +8,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from distbackupd.cli import backups, disks, forecasts, history, reports, restores, sources, status
+from distbackupd.cli import (
+    backups,
+    disks,
+    forecasts,
+    healings,
+    history,
+    reports,
+    restores,
+    sources,
+    status,
+    verifications,
+)
 from distbackupd.cli.output import show_what_cannot_be_shown
 from distbackupd.cli.parser import build_parser
 from distbackupd.cli.session import CommandSession, command_session
@@ -19,12 +30,13 @@ class Command(NamedTuple):
     """A command's function, and whether it changes the catalogue or works with it for a while.
 
     ``asks``: where the daemon serves the catalogue, the daemon does it instead (:mod:`distbackupd.cli.asking`). Without
-    ``run`` nobody else can.
+    ``run`` nobody else can. ``bare``: runs instead, and opens what it needs by itself.
     """
 
     run: Callable[[CommandSession], int] | None
     writes: bool = False
     asks: bool = False
+    bare: Callable[[argparse.Namespace], int] | None = None
 
 
 COMMANDS = {
@@ -46,7 +58,8 @@ COMMANDS = {
     "update": Command(sources.update, writes=True),
     "backup": Command(backups.backup, writes=True, asks=True),
     "restore": Command(restores.restore_files, writes=False),
-    "verify": Command(backups.verify, writes=True),
+    "heal": Command(None, bare=healings.list_or_heal),
+    "verify": Command(verifications.verify, writes=True),
     "brake": Command(forecasts.show_brake, writes=False),
     "brake status": Command(forecasts.show_brake, writes=False),
     "brake release": Command(forecasts.release_brake, writes=True),
@@ -95,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(command: Command, parsed: argparse.Namespace) -> int:
     """The command's exit status."""
+    if command.bare is not None:
+        return command.bare(parsed)
     if command.asks:
         # asyncio and sdbus take their time to import: only for commands that talk to the daemon.
         from distbackupd.cli.asking import ask  # noqa: PLC0415

@@ -167,11 +167,25 @@ def _add_backup_commands(add: Add) -> None:
     verify = add("verify", "Read all copies on a disk again and strike the bad ones; they are moved to 'bad-objects'")
     _add_disk(verify)
     verify.add_argument(
+        "--restart", action="store_true", help="read everything again, also what an interrupted verification has read"
+    )
+    verify.add_argument(
         "-e", "--errors", metavar="FILE", help="write tab-separated errors to FILE, or to a descriptor like @3"
     )
     verify.add_argument("-s", "--start", help="first digits of the hash to begin with")
     verify.add_argument("-c", "--check", action="store_true", help="only report bad copies")
     verify.add_argument("-d", "--delete", action="store_true", help="delete bad copies instead of moving them")
+    _add_heal(add)
+
+
+def _add_heal(add: Add) -> None:
+    heal = add("heal", "List source files whose content rotted where it lies, and bring their good content back")
+    words = heal.add_argument("words", metavar="PATH", nargs="*", help="heal these files, or all that rotted below")
+    words.completer = complete_virtual_path  # type: ignore[attr-defined]
+    heal.add_argument("--all", action="store_true", help="heal all of them")
+    disk = heal.add_argument("--from", dest="disk", metavar="DISK", help="only from this disk")
+    disk.completer = complete_disk  # type: ignore[attr-defined]
+    heal.add_argument("--accept", action="store_true", help="take what the files hold now for right: then they have changed")
 
 
 def _add_restore(add: Add) -> None:

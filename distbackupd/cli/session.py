@@ -112,7 +112,7 @@ def _session_on(folder: Path, arguments: argparse.Namespace, writes: bool) -> It
     with open_catalogue(folder, read_only) as catalogue:
         activity = printable(f"dsb {arguments.command_name} {getattr(arguments, 'disk', None) or ''}").rstrip()
         with engine_lock(folder, activity) if writes else nullcontext(), _stopped_by_signals(stop):
-            bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings))
+            bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings), folder)
             yield CommandSession(arguments, bench, settings, stop, folder)
 
 

@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Share of a disk's content that is read again at the end of each session."""
     verify_time: str = "10min"
     """The longest that such a reading may take."""
+    reread: str = "90d"
+    """How long it takes until every source file was read again, when nothing else is to be done."""
     watch: bool = True
     """Whether sources are watched for changes between the nightly scans."""
     mount_folder: str = "/run/distbackup-mnt"
@@ -93,6 +95,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def brake_share_fraction(self) -> float:
         """:attr:`brake_share` as a number from 0 to 1."""
         return parse_share(self.brake_share)
+
+    @property
+    def reread_seconds(self) -> float:
+        """:attr:`reread` in seconds; 0: never."""
+        return parse_duration(self.reread)
 
     @property
     def verify_share_fraction(self) -> float:
@@ -169,12 +176,18 @@ def _check_preference(text: str) -> None:
         raise ValueError('is neither "bytes" nor "files"')
 
 
+def _check_reread(text: str) -> None:
+    if 0 < parse_duration(text) < 86_400:
+        raise ValueError('is shorter than a day; write it like "90d", or "0" for never')
+
+
 _CHECKS: dict[str, Callable[[Any], object]] = {
     "keep_deleted": parse_duration,
     "scan_at": parse_time_of_day,
     "settle": parse_duration,
     "verify_share": parse_share,
     "verify_time": parse_duration,
+    "reread": _check_reread,
     "mount_folder": _check_folder,
     "remind_after": parse_duration,
     "protect_copies": _check_count,

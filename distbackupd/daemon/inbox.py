@@ -84,6 +84,17 @@ class StopToken:
         return self._reason or (self._parent.reason if self._parent else "")
 
 
+class IdleStop:
+    """The stop of what is done only while there is nothing to do: set whenever something is pending, and in a pause."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._inbox.stop.asked or self._inbox.paused or self._inbox.has_pending
+
+
 class Inbox:
     """Events in the order in which they came, each kind of work at most once. Thread-safe.
 
@@ -101,6 +112,7 @@ class Inbox:
         self._pause = Pause(still_alive)
         self.lasting_stop = StopToken(self.stop, self._pause)
         """The stop of work that goes on when a disk is pulled out or a job is cancelled; it rests in a pause too."""
+        self.idle_stop = IdleStop(self)
         self.job_stop = self.lasting_stop
         self._job: InboxEvent | None = None
         self._device = ""
@@ -170,6 +182,11 @@ class Inbox:
                 return False
             self.job_stop.set(reason)
             return True
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything waits to be taken out."""
+        return bool(self._pending)
 
     @property
     def paused(self) -> bool:

@@ -84,6 +84,9 @@ class Engine(Protocol):
     def unscanned(self) -> str | None:
         """A name for the present sources and settings if no full scan has seen them yet; None if one has."""
 
+    def reread(self, stop: Stop) -> None:
+        """Read sources again for some seconds, if that is due. Never raises EngineBusy."""
+
     def protection(self) -> Protection:
         """What is protected how well."""
 
@@ -133,6 +136,8 @@ class Loop:
         while not self._inbox.stop.is_set():
             self._heart.beat()
             event = self._inbox.get(LOOK_SECONDS)
+            if event is None:
+                self._use_idle_time()
             if event is not None and not isinstance(event, StopAsked):
                 self._handle(event)
                 self._attempt(self._household.idle)
@@ -158,6 +163,12 @@ class Loop:
                     self._tell_busy(ending.sentence)
             # A disk that was pulled out, or work that somebody cancelled, is no failure of ours.
             return 0 if ending.exit_code == Interrupted.exit_code else ending.exit_code
+
+    def _use_idle_time(self) -> None:
+        if not self._inbox.idle_stop.is_set():
+            # A source that hangs, on NFS say, is no reason to be killed.
+            with self._heart.patience(WORK_SILENCE):
+                self._attempt(lambda: self._engine.reread(self._inbox.idle_stop))
 
     def _attempt(self, work: Callable[[], None]) -> Ending:
         """Do it and tell what goes wrong; only that another engine is at work is left for the caller to tell."""

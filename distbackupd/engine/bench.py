@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from distbackupd.engine.ports import Catalogue, Clock, DiskStore, Mounter, Reporter, SourceTree
+from distbackupd.engine.ports import Catalogue, Clock, DiskStore, Mounter, Reporter, Rescue, SourceTree
 from distbackupd.model.disks import Mount
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The ports of the engine. ``open_store`` gives the store that lies at a path of a mounted disk."""
+    """The ports of the engine. ``open_store`` gives the store that lies at a path of a mounted disk.
+
+    ``rescued``: good contents of rotten source files; None: none are kept.
+    """
 
     catalogue: Catalogue
     tree: SourceTree
@@ -19,3 +22,4 @@ class Bench:
     open_store: Callable[[bytes, Mount], DiskStore]
     reporter: Reporter
     clock: Clock
+    rescued: Rescue | None = None

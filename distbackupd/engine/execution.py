@@ -15,12 +15,14 @@ from typing import NamedTuple
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
+from distbackupd.engine.rot import record_rot
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import Interrupted, SourceTrouble
+from distbackupd.model.errors import ContentDiffers, Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped
 from distbackupd.model.files import SourceFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
+from distbackupd.model.rot import Reading
 
 BATCH_OBJECTS = 10_000
 BATCH_BYTES = 2 << 30
@@ -48,11 +50,12 @@ class _Task(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """``staged`` is None where no source was good; ``problems`` names each that was tried."""
+    """``staged`` is None where no source was good; ``problems`` names each that was tried, but for the ``rotten`` ones."""
 
     task: _Task
     staged: StagedCopy | None
     problems: list[tuple[bytes, str]]
+    rotten: list[tuple[SourceFile, Reading]]
 
 
 class Executor:
@@ -153,21 +156,23 @@ class Executor:
         """The disk cannot hold both: read the source first, then make room, then copy."""
         task = self._tasks([copy])[0]
         problems: list[tuple[bytes, str]] = []
+        rotten: list[tuple[SourceFile, Reading]] = []
         for source in task.sources:
             waiting = WaitingFile(0, source.path, source.size, source.mtime_ns, 0, source.inode)
             try:
                 digest = self._bench.tree.hash_file(self._real(source), waiting, self._meter)
+                if digest != task.digest:
+                    rotten.append((source, self._second_look(source, task)))
+                    continue
             except SourceTrouble as trouble:
                 problems.append((source.path, str(trouble)))
                 continue
             self._meter.drain()
-            if digest == task.digest:
-                self._evict(copy.victims)
-                outcome = self._stage(task._replace(copy=copy._replace(victims=())))
-                break
-            problems.append((source.path, "its content is not what it was when it was hashed"))
+            self._evict(copy.victims)
+            outcome = self._stage(task._replace(copy=copy._replace(victims=())))
+            break
         else:
-            outcome = _Outcome(task, None, problems)
+            outcome = _Outcome(task, None, problems, rotten)
         self._bench.reporter.advance(1, self._meter.drain(), task.sources[0].path if task.sources else b"")
         self._finish([outcome])
 
@@ -200,10 +205,11 @@ class Executor:
 
     def _stage(self, task: _Task) -> _Outcome:
         problems: list[tuple[bytes, str]] = []
+        rotten: list[tuple[SourceFile, Reading]] = []
         size = task.copy.size
         if self._checks_existing and self._store.size_of(task.digest) == size:
             if not self._store.check(task.digest, size, self._meter).problem:
-                return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems)
+                return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems, rotten)
             self._store.set_aside(task.digest)
         for source in task.sources:
             try:
@@ -218,11 +224,27 @@ class Executor:
                         raise
                 finally:
                     self._bench.tree.close_file(descriptor)
+            except ContentDiffers:
+                try:
+                    rotten.append((source, self._second_look(source, task)))
+                except SourceTrouble as trouble:
+                    problems.append((source.path, str(trouble)))
+                continue
             except SourceTrouble as trouble:
                 problems.append((source.path, str(trouble)))
                 continue
-            return _Outcome(task, staged, problems)
-        return _Outcome(task, None, problems)
+            return _Outcome(task, staged, problems, rotten)
+        return _Outcome(task, None, problems, rotten)
+
+    def _second_look(self, source: SourceFile, task: _Task) -> Reading:
+        """What a source holds whose content was not as it is known. Raises SourceTrouble if it changed, or is right now."""
+        real = self._real(source)
+        reading = self._bench.tree.reading(real, source.size, source.mtime_ns, source.inode).go_on(self._meter)
+        if reading is None:
+            raise Interrupted("stopped while a file was read; it will be read again")
+        if reading.digest == task.digest:
+            raise SourceTrouble("it was read wrong at first and right the second time")
+        return reading
 
     def _finish(self, outcomes: Sequence[_Outcome]) -> None:
         """Make room, make durable, record. What does not fit after all, for something else was skipped, is given up."""
@@ -230,6 +252,8 @@ class Executor:
         given_up: list[StagedCopy] = []
         victims: list[Eviction] = []
         for outcome in outcomes:
+            for source, reading in outcome.rotten:
+                record_rot(self._bench, source.path, source.object_id, reading)
             if outcome.staged is None:
                 self._tell_skipped(outcome)
                 continue
@@ -275,8 +299,9 @@ class Executor:
             self._removing = False
 
     def _tell_skipped(self, outcome: _Outcome) -> None:
-        if not outcome.problems:
-            # Its last file went since the last whole scan, which alone makes orphans: there is nothing to back up.
+        if not outcome.problems and not outcome.rotten:
+            # Its last file went since the last whole scan, which alone makes orphans: there is nothing to back up. Or
+            # all its files are known to be rotten.
             return
         self.done.skipped += 1
         for path, reason in outcome.problems:

@@ -17,9 +17,11 @@ from distbackupd.engine.catalogue_copy import look_at_unseen, refuse_if_set_back
 from distbackupd.engine.clearing import clear_up
 from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on, usable_capacity
 from distbackupd.engine.execution import Execution, Executor
-from distbackupd.engine.ports import DiskStore, SessionSummary, Stop
+from distbackupd.engine.mending import mend_copies
+from distbackupd.engine.ports import SessionSummary, Stop
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.engine.release import say_farewell
+from distbackupd.engine.rescuing import rescue
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, Mount, Volume
@@ -126,9 +128,9 @@ def run_session(
     began = bench.clock.monotonic()
     store = bench.open_store(root, mount)
     try:
-        recognise(store, disk, root)
         recognise(store, disk, root, rename=False)
         refuse_if_set_back(bench, disk, store)
+        recognise(store, disk, root)
         store.prepare()
     except DiskTrouble as trouble:
         bench.reporter.tell(DiskRefused(disk.name, str(trouble)))
@@ -146,9 +148,10 @@ def run_session(
         braking = brake_before(bench, disk, store, tree, options.brake)
         disk = replace(as_plugged(disk, store), clean=False, last_session_at=now, last_path=root)
         bench.catalogue.disks.update(disk)
-        if not was_clean:
         look_at_unseen(bench, disk, store)
+        if not was_clean:
             clear_up(bench, disk, store, stop, braking.on)
+        rescue(bench, disk, store, stop)
         capacity = usable_capacity(bench, disk, store)
         plan = plan_session(bench, disk, capacity, replace(options.policy, brake=braking.on))
         executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not was_clean)
@@ -161,6 +164,7 @@ def run_session(
             overhead = measured_overhead(disk, done.copied_objects, taken, free - store.space().free)
             disk = replace(disk, overhead=overhead)
         checked = verify_share(bench, disk, store, options.share, stop) if checks else Verification()
+        mend_copies(bench, disk, executor, checked.bad_objects)
         disk = save_catalogue(bench, disk, store)
         finished = SessionFinished(
             disk=disk.name,

@@ -47,6 +47,10 @@ class SourceChanged(SourceTrouble):
     """A file changed, grew, shrank or went while it was read."""
 
 
+class ContentDiffers(SourceChanged):
+    """A file was read to its end and has another content than it is known for. That may be a change, or rot."""
+
+
 class DiskTrouble(DistbackupError):
     """The backup disk cannot be used any further; the session ends."""
 

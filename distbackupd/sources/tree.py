@@ -13,6 +13,7 @@ from distbackupd.model.errors import SourceChanged, SourceTrouble
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, WaitingFile
 from distbackupd.sources import sidecar
 from distbackupd.sources.paths import open_folder, open_path, short_name
+from distbackupd.sources.rereading import FileReading
 from distbackupd.streams import hash_descriptor
 
 SKIP_MARKER = ".distbackup.skip"
@@ -93,6 +94,13 @@ class FolderTree:
         assert entry is not None
         return entry
 
+    def describe_file(self, path: bytes) -> Entry:
+        """The regular file there as an entry, its link not followed. Raises OSError."""
+        entry = self._describe(path, b"", False, 1)
+        if entry is None or entry.kind != EntryKind.FILE:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return entry
+
     def is_marked_skipped(self, path: bytes) -> bool:
         """Whether the folder holds a ``.distbackup.skip`` file."""
         with _in_words("cannot be reached"):
@@ -146,6 +154,10 @@ class FolderTree:
         finally:
             os.close(descriptor)
         return digest
+
+    def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> FileReading:
+        """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""
+        return FileReading(lambda: self.open_file(path, size, mtime_ns, inode), size, mtime_ns)
 
     def _open(self, path: bytes) -> int:
         # O_NONBLOCK: a fifo that took the file's place must not hang us.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
 from distbackupd.model.disks import FAT_LARGEST_FILE, DiskIdentity, Space
-from distbackupd.model.errors import DiskReadOnly, Interrupted, SourceChanged, SourceTrouble
+from distbackupd.model.errors import ContentDiffers, DiskReadOnly, Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.text import printable
 from distbackupd.store import stand_alone
 from distbackupd.store.flushing import flush_filesystem, flush_paths, flushes_as_a_whole
@@ -34,10 +34,11 @@ _WRITE_BACK = 8 << 20
 
 
 class FolderStore:
-    """See :class:`distbackupd.engine.ports.DiskStore`. ``root`` is where the layout lies."""
+    """See :class:`distbackupd.engine.ports.DiskStore`. ``root`` is where the layout lies; ``device``: a node in /dev."""
 
-    def __init__(self, root: bytes, filesystem_type: str) -> None:
+    def __init__(self, root: bytes, filesystem_type: str, device: str = "") -> None:
         self.root = root.rstrip(b"/") or b"/"
+        self._device = device
         self._filesystem_type = filesystem_type
         self._objects = self.root + b"/" + OBJECTS
         self._unfinished = self.root + b"/" + UNFINISHED
@@ -103,7 +104,7 @@ class FolderStore:
         if size <= CHUNK:
             content = _read_source(descriptor, size + 1)
             if len(content) != size or hashlib.sha256(content).digest() != digest:
-                raise SourceChanged("its content is not what it was when it was hashed")
+                raise ContentDiffers("its content is not what it was when it was hashed")
             self._write_small(path, content)
             pulse.beat(size)
         else:
@@ -153,15 +154,27 @@ class FolderStore:
         except OSError as error:
             raise disk_trouble(error, self.root) from error
 
+    def forget_cached(self) -> None:
+        """A driver in user space reads through the cache of the block device; the kernel's own drivers do not."""
+        if not self._filesystem_type.startswith("fuse"):
+            return
+        # The daemon's sandbox keeps it from the device; there the cache is as old as the mount, which is one session.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._device, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
         """Read an object again, past the page cache, and compare. An unreadable file is a bad copy, not disk trouble."""
         try:
             descriptor = self._open_object(digest)
-        except FileNotFoundError:
-            return CopyVerdict(digest, size, "it is missing")
         except OSError as error:
             return self._unreadable(digest, size, error)
         try:
+            # Read directly (O_DIRECT) there would be no read-ahead, which is what makes a disk fast. This drops what is
+            # clean, and nothing here is dirty: a copy is flushed before it is recorded.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             found = os.fstat(descriptor).st_size
             if found != size:
@@ -243,6 +256,7 @@ class FolderStore:
                 self._replace_if_other(b"README.txt", stand_alone.readme(identity.name, identity.uuid, written).encode())
             self._replace_if_other(b"distbackup-restore.py", stand_alone.restore_script())
             self._flush([self.root])
+        return kept
 
     def flush(self) -> None:
         """Everything written before survives a power cut when this returns."""
@@ -256,7 +270,6 @@ class FolderStore:
                 written = os.write(target, content)
                 while written < len(content):
                     written += os.write(target, content[written:])
-        return kept
             finally:
                 os.close(target)
         except OSError as error:
@@ -296,7 +309,7 @@ class FolderStore:
                     os.posix_fadvise(target, begun, total - begun, os.POSIX_FADV_DONTNEED)
                     begun = total
             if total != size or state.digest() != digest:
-                raise SourceChanged("its content is not what it was when it was hashed")
+                raise ContentDiffers("its content is not what it was when it was hashed")
             with in_words(self.root):
                 if sparse:
                     os.ftruncate(target, size)
@@ -312,8 +325,10 @@ class FolderStore:
         return os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _unreadable(self, digest: bytes, size: int, error: OSError) -> CopyVerdict:
-        """A bad copy, if the rest of the disk answers; raises DiskTrouble."""
+        """A bad or missing copy, if the rest of the disk answers; raises DiskTrouble."""
         # A disk that was pulled out still answers from the page cache: only what is read from the disk itself counts.
+        # FAT takes folders that it cannot read for empty ones, so what is missing is no proof of an answer either.
+        self.forget_cached()
         with in_words(self.root):
             descriptor = os.open(self.root + b"/" + FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -323,7 +338,8 @@ class FolderStore:
                 os.close(descriptor)
         if not answers:
             raise disk_trouble(error, self.root) from error
-        return CopyVerdict(digest, size, f"it cannot be read: {error.strerror}")
+        missing = isinstance(error, FileNotFoundError)
+        return CopyVerdict(digest, size, "it is missing" if missing else f"it cannot be read: {error.strerror}")
 
     def _path(self, digest: bytes) -> bytes:
         name = digest.hex().encode()
@@ -375,6 +391,7 @@ def _keep_beside(path: bytes) -> bytes:
     while os.path.lexists(kept := path + b".kept-%d" % number):
         number += 1
     os.rename(path, kept)
+    return kept
 
 
 def _read_header(path: bytes) -> tuple[bytes, bytes]:
@@ -391,7 +408,6 @@ def _is_folder(path: bytes) -> bool:
 def _size_of_file(path: bytes) -> int | None:
     """None where there is no regular file."""
     try:
-    return kept
         state = os.lstat(path)
     except FileNotFoundError:
         return None

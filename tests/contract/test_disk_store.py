@@ -283,6 +283,7 @@ def test_check_bad_copy_says_what_is_wrong(bed: FakeBed, change: Callable[[bytes
 
 
 def test_check_missing_copy_says_so(bed: FakeBed) -> None:
+    bed.store.write_identity(DiskIdentity("12345678-1234-4234-8234-123456789012", "one"))
     assert bed.store.check(digest_of(SMALL), 13, NEVER).problem == "it is missing"
 
 

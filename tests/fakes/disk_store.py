@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
 from distbackupd.model.disks import DiskIdentity, Space, footprint
-from distbackupd.model.errors import DiskFull, DiskGone, DiskReadOnly, Interrupted, SourceChanged
+from distbackupd.model.errors import ContentDiffers, DiskFull, DiskGone, DiskReadOnly, Interrupted
 
 BLOCK = 4096
 TABLES = 64 << 20
@@ -85,7 +85,7 @@ class FakeDiskStore:
             content += chunk
             pulse.beat(len(chunk))
         if len(content) != size or hashlib.sha256(content).digest() != digest:
-            raise SourceChanged("its content is not what it was when it was hashed")
+            raise ContentDiffers("its content is not what it was when it was hashed")
         with self._lock:
             if self._used() + footprint(size, self.block_size) > self.room + self.slack:
                 raise DiskFull("the fake disk is full; what was copied is recorded")
@@ -121,6 +121,9 @@ class FakeDiskStore:
             file.seek(0)
             return os.dup(file.fileno())
 
+    def forget_cached(self) -> None:
+        pass
+
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
         self._work(counts=False)
         content = self.objects_.get(digest)
@@ -154,10 +157,10 @@ class FakeDiskStore:
             path = Path(folder) / "copy"
             write_copy(os.fsencode(path))
             self.catalogue = path.read_bytes()
+        return b""
 
     def flush(self) -> None:
         self._work()
-        return b""
         self._durable = (dict(self.objects_), dict(self.unfinished))
 
     def _used(self) -> int:

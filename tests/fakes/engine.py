@@ -26,6 +26,7 @@ class FakeEngine:
         self.folders: list[bytes] = []
         self.on_scan: Callable[[Stop], None] = lambda _stop: None
         self.on_back_up: Callable[[Volume, Stop], None] = lambda _volume, _stop: None
+        self.on_reread: Callable[[Stop], None] = lambda _stop: None
         self.on_eject: Callable[[str], None] = lambda _name: None
         self.settings: list[Settings] = []
         self.state = Protection({2: 5_000}, (DiskStanding("photos-03", "uuid-of-photos-03", 10, 5, 1, 0, 1),))
@@ -66,6 +67,9 @@ class FakeEngine:
     def remind(self) -> None:
         self._look_whether_busy()
         self.reminders += 1
+
+    def reread(self, stop: Stop) -> None:
+        self.on_reread(stop)
 
     def protection(self) -> Protection:
         return self.state

@@ -3,7 +3,8 @@
 One contract suite (``tests/contract``) runs on each port's fake and on the real thing.
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
-it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks.
+it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
+``rot`` what becomes of source files whose content rotted.
 """
 
 from distbackupd.engine.ports.attendant import Attendant
@@ -20,6 +21,7 @@ from distbackupd.engine.ports.catalogue import (
 )
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
+from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceReading
 from distbackupd.engine.ports.sources import FolderState, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
 from distbackupd.engine.ports.target import BadContent, EntryRefused, Placement, RestoreTarget, TargetTrouble
@@ -38,14 +40,18 @@ __all__ = [
     "FolderChanges",
     "FolderState",
     "HistoryTable",
+    "MendSource",
     "Mounter",
     "ObjectTable",
     "Placement",
     "Pulse",
     "Reporter",
+    "Rescue",
     "RestoreTarget",
+    "RotTable",
     "SessionSummary",
     "SessionTable",
+    "SourceReading",
     "SourceTable",
     "SourceTree",
     "StagedCopy",

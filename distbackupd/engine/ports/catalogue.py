@@ -150,9 +150,6 @@ class ObjectTable(Protocol):
     def held_in_folder(self, disk: int, folder: int) -> list[tuple[int, bytes, int]]:
         """Id, digest and size of what the disk holds in one folder (0 to 4095), by digest."""
 
-    def folders_held(self, disk: int) -> list[int]:
-        """The folders (0 to 4095) in which the disk holds anything."""
-
     def record_copies(self, disk: int, objects: Sequence[int]) -> None:
         """The disk holds these now. Durable when it returns."""
 
@@ -282,17 +279,17 @@ class Catalogue(Protocol):
     def sessions(self) -> SessionTable:
         """History."""
 
+    def generation(self) -> int:
+        """A number that grows with every recorded change of files, objects or disks."""
+
     def raise_generation(self, above: int) -> None:
         """Let the generation be greater than this one. Durable when it returns."""
 
-    def generation(self) -> int:
-        """A number that grows with every recorded change of files, objects or disks."""
+    def write_copy(self, path: bytes) -> None:
+        """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
 
     def ahead(self, path: bytes) -> CatalogueCopy | None:
         """The catalogue's copy at the path if it knows what this catalogue does not; None: all of it, or there is none.
 
         Raises CatalogueTrouble: it cannot be read, or is no copy of a catalogue of ours.
         """
-
-    def write_copy(self, path: bytes) -> None:
-        """A consistent copy that opens on a read-only place, with none of our software but SQLite."""

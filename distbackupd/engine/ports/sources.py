@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from distbackupd.engine.ports.rot import SourceReading
 from distbackupd.engine.ports.working import Pulse
 from distbackupd.model.files import Entry, WaitingFile
 
@@ -53,3 +54,6 @@ class SourceTree(Protocol):
 
         Raises SourceChanged, SourceTrouble, Interrupted.
         """
+
+    def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> SourceReading:
+        """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""

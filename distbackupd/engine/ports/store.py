@@ -75,8 +75,17 @@ class DiskStore(Protocol):
     def open_object(self, digest: bytes) -> int:
         """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
 
+    def forget_cached(self) -> None:
+        """What was read or written before is read from the disk itself from now on, as far as this user can see to that.
+
+        For drivers in user space, which keep blocks where :meth:`check` does not reach them. Never fails.
+        """
+
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
-        """Read an object again, past the page cache where that can be, and compare."""
+        """Read an object again, past the page cache, and compare.
+
+        A disk that does not answer is DiskTrouble, and never a bad or missing copy.
+        """
 
     def reading_order(self, digests: Iterable[bytes]) -> list[bytes]:
         """The digests in the order in which the disk reads them fastest; what is missing comes first."""

@@ -22,6 +22,8 @@ from distbackupd.model.events import (
     BadCopyFound,
     Braked,
     BrakeReleased,
+    ContentLost,
+    CopiesMended,
     DiskNotSeen,
     DiskRefused,
     DiskWanted,
@@ -38,7 +40,9 @@ from distbackupd.model.events import (
     SessionFinished,
     SessionInterrupted,
     SessionStarted,
+    SourceHealed,
     SourceLocked,
+    SourceRotted,
     StillMounted,
     WatchLimited,
 )
@@ -50,12 +54,15 @@ OFF = MayUnplug("photos-03", "u3", powered_off=True)
 NOT_OFF = MayUnplug("photos-03", "u3", powered_off=False)
 FAILED = SessionFailed("photos-03", "u3", "photos-03 was pulled out; what was copied is recorded, plug it in again")
 BAD = BadCopyFound("photos-03", "u3", "ab" * 32, b"/photos/a.jpg", "its content differs")
+ROTTED = SourceRotted(b"/photos/a.jpg", "photos-03 and photos-04")
+LOST = ContentLost("photos-03", "u3", 2, b"/photos/a.jpg")
 WANTED = DiskWanted("music-01", "u1", 1, 3_100_000_000_000)
 UNSEEN = DiskNotSeen("old-7", "u7", 90)
 REFUSED = DiskRefused("photos-03", "it is a clone of another plugged-in disk")
 LOCKED = SourceLocked(b"/videos", "its folder is empty")
 ONE_OF_EACH = [
     STARTED, FINISHED, OFF, NOT_OFF, FAILED, BAD, WANTED, UNSEEN, REFUSED, LOCKED,
+    ROTTED, LOST, CopiesMended("photos-03", "u3", 2), SourceHealed(b"/photos/a.jpg"),
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
     ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
@@ -96,7 +103,7 @@ def test_every_kind_of_event_is_thought_of_here() -> None:
 
 
 def test_hear_what_only_the_journal_needs_tells_nothing() -> None:
-    quiet = (Paused, Resumed, ScanStarted, ScanFinished, FileSkipped, Remark, WatchLimited, SessionFinished)
+    quiet = (Paused, Resumed, CopiesMended, ScanStarted, ScanFinished, FileSkipped, Remark, WatchLimited, SessionFinished)
     for event in ONE_OF_EACH:
         assert (tell(event) == []) == isinstance(event, quiet), event
 
@@ -264,6 +271,8 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         "disk:photos-03",
         "details:photos-03",
         "bad:photos-03",
+        "lost:photos-03",
+        "rotted",
         "unseen:photos-03",
         "unseen:old-7",
         "wanted",
@@ -286,3 +295,25 @@ def test_hear_the_brake_stays_until_it_is_released() -> None:
     assert notice.body == "Of 900 files 400 vanished. Nothing is deleted on any disk; say 'dsb brake release'"
     assert screen(tell(braked, Braked("music-01", "u1", reason))).keys() == {"brake"}
     assert screen(tell(braked, BrakeReleased())) == {}
+
+
+def test_hear_rotten_sources_are_one_notice_that_stays_until_they_are_healed() -> None:
+    narrator = Narrator()
+    first, second = tell(ROTTED, SourceRotted(b"/photos/b.jpg", ""), narrator=narrator)
+    assert isinstance(first, Notice)
+    assert isinstance(second, Notice)
+    assert (first.title, second.title) == ("1 damaged source file", "2 damaged source files")
+    assert (first.key, first.urgency, first.stays) == (second.key, Urgency.CRITICAL, True)
+    assert "/photos/a.jpg: its content changed, but not its size and time, so it rotted" in first.body
+    assert "the good content is on photos-03 and photos-04, see 'dsb heal'" in first.body
+    assert "no disk has the good content" in second.body
+    assert tell(SourceHealed(b"/photos/b.jpg"), narrator=narrator) == [Withdrawn(first.key)]
+
+
+def test_hear_content_that_is_lost_is_told_loudly() -> None:
+    (notice,) = tell(LOST)
+    assert isinstance(notice, Notice)
+    assert (notice.urgency, notice.stays) == (Urgency.CRITICAL, True)
+    assert "the last good copy of 2 contents, that of /photos/a.jpg among them, is gone" in notice.body.replace(
+        "The", "the", 1
+    )

@@ -19,7 +19,14 @@ from distbackupd.engine.session import back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, footprint
 from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, Interrupted
-from distbackupd.model.events import DiskRefused, MayUnplug, SessionFailed, SessionFinished, SessionInterrupted
+from distbackupd.model.events import (
+    DiskRefused,
+    MayUnplug,
+    SessionFailed,
+    SessionFinished,
+    SessionInterrupted,
+    SourceRotted,
+)
 from distbackupd.model.plans import Policy, Reason
 from distbackupd.store.folder_store import FolderStore
 from tests.fakes.disk_store import FakeDiskStore
@@ -185,7 +192,11 @@ def test_run_session_source_that_changed_is_skipped_and_its_victim_stays(
     assert (finished.copied_objects, finished.deleted_objects, finished.skipped) == (0, 0, 1)
     assert scene.held(one) == before
     assert scene.store(one).unfinished == {}
-    assert "/newcomer: skipped" in scene.reporter.sentences()
+    if change == "content":
+        assert "/newcomer: its content changed, but not its size and time" in scene.reporter.sentences()
+        assert (scene.back_up(one).skipped, len(scene.reporter.told(SourceRotted))) == (0, 1), "told once, not tried again"
+    else:
+        assert "/newcomer: skipped" in scene.reporter.sentences()
     scene.assert_true(one)
 
 

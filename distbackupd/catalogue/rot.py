@@ -1,0 +1,110 @@
+"""Living files that hold something else than what is known of them, and the order in which files are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.holders import HolderSets
+from distbackupd.catalogue.places import join
+from distbackupd.model.files import EntryFlag
+from distbackupd.model.rot import KnownContent, Reading, RottenFile
+
+_COPIED = "folder, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
+
+
+class RotTable:
+    """See :class:`distbackupd.engine.ports.RotTable`."""
+
+    def __init__(self, database: Database, holders: HolderSets) -> None:
+        self._database = database
+        self._holders = holders
+
+    def to_read(self, after: int, limit: int) -> list[KnownContent]:
+        """Living files with content by row, from behind ``after``; of the names of one inode the first."""
+        earlier = (
+            "SELECT 1 FROM file AS name WHERE name.inode = file.inode AND name.device = file.device "
+            "AND name.object = file.object AND name.gone = 0 AND name.id < file.id AND name.inode <> 0"
+        )
+        rows = self._database.execute(
+            "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, rotten_file.file IS NOT NULL "
+            "FROM file JOIN folder ON folder.id = folder JOIN object ON object.id = object "
+            "LEFT JOIN rotten_file ON rotten_file.file = file.id WHERE file.id > ? AND gone = 0 "
+            f"AND NOT (flags & {int(EntryFlag.LINKED)} AND EXISTS ({earlier})) ORDER BY file.id LIMIT ?",
+            (after, limit),
+        )
+        return [KnownContent._make((row[0], join(row[1], row[2]), *row[3:9], bool(row[9]))) for row in rows]
+
+    def total(self) -> int:
+        """Bytes of all living files."""
+        row = self._database.execute("SELECT coalesce(sum(size), 0) FROM file WHERE gone = 0").fetchone()
+        return int(row[0])
+
+    def record(self, path: bytes, object_id: int, reading: Reading, now: int) -> bool:
+        """The living file, and all names of its inode, hold this instead of the object; whether that is news."""
+        folder, _, name = path.rpartition(b"/")
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT file.id, device, inode FROM file JOIN folder ON folder.id = folder "
+                "WHERE path = ? AND name = ? AND gone = 0 AND object = ?",
+                (folder or b"/", name, object_id),
+            ).fetchone()
+            if row is None:
+                return False
+            file, device, inode = row
+            known = connection.execute("SELECT found FROM rotten_file WHERE file = ?", (file,)).fetchone()
+            connection.execute(
+                "INSERT OR REPLACE INTO rotten_file (file, found_at, found, ctime_ns) SELECT id, ?, ?, ? FROM file "
+                "WHERE id = ? OR (inode = ? AND device = ? AND inode <> 0 AND object = ? AND gone = 0)",
+                (now, reading.digest, reading.ctime_ns, file, inode, device, object_id),
+            )
+        return known is None or known[0] != reading.digest
+
+    def all(self) -> list[RottenFile]:
+        """What is not resolved, by path. A file that changed or went since is none."""
+        sets = self._holders.all()
+        rows = self._database.execute(
+            "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, holders, seen, found_at, found, "
+            "ctime_ns FROM rotten_file JOIN file ON file.id = rotten_file.file JOIN folder ON folder.id = folder "
+            "JOIN object ON object.id = object WHERE gone = 0 ORDER BY path, name"
+        )
+        return [RottenFile._make((row[0], join(row[1], row[2]), *row[3:9], sets[row[9]], *row[10:])) for row in rows]
+
+    def resolve(self, files: Sequence[int]) -> None:
+        """These rows hold what they should."""
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM rotten_file WHERE file = ?", [(file,) for file in files])
+            # Of versions that ended nobody asks any more.
+            connection.execute(
+                "DELETE FROM rotten_file WHERE NOT EXISTS (SELECT 1 FROM file WHERE file.id = rotten_file.file AND gone = 0)"
+            )
+
+    def moved(self, files: Sequence[int], device: int, inode: int) -> None:
+        """These rows are resolved, and names of another inode now."""
+        with self._database.transaction() as connection:
+            # Where inodes do not last, none is kept.
+            connection.executemany(
+                "UPDATE file SET device = ?, inode = CASE inode WHEN 0 THEN 0 ELSE ? END WHERE id = ? AND gone = 0",
+                [(device, inode, file) for file in files],
+            )
+            connection.executemany("DELETE FROM rotten_file WHERE file = ?", [(file,) for file in files])
+
+    def accept(self, files: Sequence[int], digest: bytes, now: int) -> None:
+        """These rows, names of one file, end; the same files with this content take their place."""
+        marks = ", ".join("?" * len(files))
+        with self._database.transaction() as connection:
+            size = connection.execute(f"SELECT max(size) FROM file WHERE id IN ({marks})", files).fetchone()[0]
+            row = connection.execute(
+                "INSERT INTO object (hash, size) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET orphaned_at = 0 "
+                "RETURNING id",
+                (digest, size),
+            ).fetchone()
+            connection.execute(f"INSERT OR IGNORE INTO touched_object SELECT object FROM file WHERE id IN ({marks})", files)
+            connection.execute("INSERT OR IGNORE INTO touched_object VALUES (?)", row)
+            connection.execute(f"UPDATE file SET gone = ? WHERE id IN ({marks}) AND gone = 0", (now, *files))
+            connection.execute(
+                f"INSERT INTO file ({_COPIED}, object, seen) SELECT {_COPIED}, ?, ? FROM file WHERE id IN ({marks})",
+                (row[0], now, *files),
+            )
+            connection.execute(f"DELETE FROM rotten_file WHERE file IN ({marks})", files)
+            self._database.grow_generation()

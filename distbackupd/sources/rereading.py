@@ -1,0 +1,70 @@
+"""Reading a source file again, past the page cache and in pieces: does its medium still hold what was written?"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+
+from distbackupd.engine.ports import Stop
+from distbackupd.model.errors import SourceChanged, SourceTrouble
+from distbackupd.model.rot import Reading
+from distbackupd.streams import thread_buffer
+
+_DAMAGED = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+"""What a medium, or a file system with checksums, says of content that it cannot give."""
+
+
+class FileReading:
+    """See :class:`distbackupd.engine.ports.SourceReading`.
+
+    Between two goes nothing is open, so that the source can be unmounted; a file that changed meanwhile is noticed.
+    """
+
+    def __init__(self, open_file: Callable[[], int], size: int, mtime_ns: int) -> None:
+        """``open_file`` gives a descriptor of the file, or raises SourceChanged if it is not as it was known."""
+        self._open_file = open_file
+        self._size = size
+        self._mtime_ns = mtime_ns
+        self._ctime_ns: int | None = None
+        self._state = hashlib.sha256()
+        self._offset = 0
+
+    def go_on(self, stop: Stop) -> Reading | None:
+        """Read until the end, or until ``stop`` is set. See the port."""
+        descriptor = self._open_file()
+        begin = self._offset
+        try:
+            ctime_ns = os.fstat(descriptor).st_ctime_ns
+            if self._ctime_ns not in (None, ctime_ns):
+                raise SourceChanged("it changed while it was read")
+            self._ctime_ns = ctime_ns
+            os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_SEQUENTIAL)
+            return self._read(descriptor, ctime_ns, stop)
+        finally:
+            # Nobody else is going to need it soon.
+            os.posix_fadvise(descriptor, begin, self._offset - begin, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+    def _read(self, descriptor: int, ctime_ns: int, stop: Stop) -> Reading | None:
+        buffer = thread_buffer()
+        view = memoryview(buffer)
+        while not stop.is_set():
+            try:
+                count = os.preadv(descriptor, [buffer], self._offset)
+            except OSError as error:
+                if error.errno in _DAMAGED:
+                    return Reading(b"", ctime_ns)
+                raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
+            if not count:
+                state = os.fstat(descriptor)
+                if (self._offset, state.st_mtime_ns, state.st_ctime_ns) != (self._size, self._mtime_ns, ctime_ns):
+                    raise SourceChanged("it changed while it was read")
+                return Reading(self._state.digest(), ctime_ns)
+            self._state.update(view[:count])
+            self._offset += count
+            if self._offset > self._size:
+                raise SourceChanged("it grew while it was read")
+        return None
