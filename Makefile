@@ -18,7 +18,7 @@ demo: venv ## show the main job on real files and real block devices (as root; e
 	@packaging/prepare.sh demo
 	@$(BIN)/python packaging/demo/demo.py
 
-test: venv ## run everything: linters, import contracts, unit, contract and system tests
+test: venv build/distbackup/complete ## run everything: linters, import contracts, unit, contract and system tests
 	@packaging/prepare.sh test
 	$(BIN)/pytest --durations=10 $(PYTEST)
 
@@ -38,6 +38,14 @@ venv: .venv/complete ## build .venv with dsb and distbackupd in it
 	@$(BIN)/pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -qq $(PIP_CONSTRAINTS) --upgrade hatchling editables setuptools
 	@$(BIN)/pip install -qq $(PIP_CONSTRAINTS) --no-build-isolation --editable '.[development]'
+	@touch $@
+
+# The program whose place we take, for tests of taking over what it wrote.
+build/distbackup/complete: packaging/distbackup.txt
+	@packaging/prepare.sh build
+	@rm -rf build/distbackup
+	@$(PYTHON) -m venv build/distbackup
+	@build/distbackup/bin/pip install -qq --no-deps --only-binary :all: --requirement packaging/distbackup.txt
 	@touch $@
 
 lint: venv ## only the linters, the types and the import contracts

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distbackupd.catalogue.adoption import open_distbackup
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
-from distbackupd.catalogue.lock import current_activity, engine_lock
+from distbackupd.catalogue.copies import CatalogueCopies
+from distbackupd.catalogue.lock import current_activity, engine_lock, without_daemon
 from distbackupd.config.places import SYSTEM_FOLDER
 from distbackupd.config.settings import Settings
 from distbackupd.control.desk import Desk
@@ -27,11 +29,12 @@ from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_vol
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.hotplug.commands import Commands
+from distbackupd.hotplug.devices import plugged_volumes, properties_of, udev_context, volume_from_properties
 from distbackupd.hotplug.enrolled import EnrolledDisks
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Mount, Volume
-from distbackupd.model.errors import DiskNotOurs, DiskTrouble, DistbackupError
+from distbackupd.model.errors import DiskNotOurs, DiskTrouble, DistbackupError, UsageError
 from distbackupd.model.events import Remark, ScanFinished
 from distbackupd.model.plans import BackupWish, Policy
 from distbackupd.model.standing import Protection
@@ -48,20 +51,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arrivals",
+    "CatalogueCopies",
     "Engine",
     "bench_on",
     "current_activity",
     "engine_lock",
+    "idle_volumes",
     "is_on_backup_disk",
     "make_control",
     "make_login",
     "mend_source",
     "open_catalogue",
+    "open_distbackup",
     "open_engine",
+    "open_store",
     "open_target",
     "publish_disks",
     "session_options",
     "system_mounter",
+    "volume_on",
+    "without_daemon",
 ]
 
 
@@ -85,6 +94,22 @@ def open_store(root: bytes, mount: Mount) -> DiskStore:
 def system_mounter(settings: Settings, sandboxed: bool = False) -> SystemMounter:
     """Mounts where the settings say; ``sandboxed``: PID 1 does it, for this process cannot."""
     return SystemMounter(settings.mount_folder.encode(), Commands(delegated=sandboxed))
+
+
+def volume_on(device: str) -> Volume:
+    """The volume that a block device carries. Raises UsageError if that is none that can be mounted."""
+    volume = volume_from_properties(device, properties_of(device, Commands()))
+    if volume is None:
+        raise UsageError(f"there is no file system on {device} that could hold a backup disk")
+    return volume
+
+
+def idle_volumes(mounter: Mounter) -> list[Volume]:
+    """What is plugged in and not mounted, as far as udev knows."""
+    mounted = {mount.device for mount in mounter.mounts()}
+    with contextlib.suppress(DistbackupError):
+        return [volume for volume in plugged_volumes(udev_context()) if volume.device not in mounted]
+    return []
 
 
 def open_target(destination: bytes | None) -> FolderTarget:

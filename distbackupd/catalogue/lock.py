@@ -15,6 +15,8 @@ from distbackupd.catalogue.database import FILE_NAME, place_in_words
 from distbackupd.model.errors import EngineBusy
 
 LOCK_NAME = "engine.lock"
+SERVICE_LOCK_NAME = "distbackupd.lock"
+"""A daemon holds it as long as it lives."""
 
 
 @contextlib.contextmanager
@@ -39,6 +41,29 @@ def engine_lock(folder: Path, activity: str) -> Iterator[None]:
         os.pwrite(descriptor, f"{activity}, pid {os.getpid()}".encode(), 0)
         yield
         os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def without_daemon(folder: Path) -> Iterator[None]:
+    """Keep daemons off the catalogue in ``folder`` while the context lasts: its file is about to be another one.
+
+    Raises:
+        EngineBusy: one serves it now.
+        CatalogueTrouble: the lock cannot be made there.
+    """
+    with place_in_words(folder / FILE_NAME):
+        descriptor = os.open(folder / SERVICE_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EngineBusy(
+                "distbackupd serves this catalogue and would not see that it is another one; nothing was changed: stop it "
+                "for a while ('systemctl stop distbackupd')"
+            ) from None
+        yield
     finally:
         os.close(descriptor)
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from distbackupd.cli import (
+    adoptions,
     backups,
     disks,
     forecasts,
     healings,
     history,
+    recoveries,
     reports,
     restores,
     sources,
@@ -58,6 +60,8 @@ COMMANDS = {
     "update": Command(sources.update, writes=True),
     "backup": Command(backups.backup, writes=True, asks=True),
     "restore": Command(restores.restore_files, writes=False),
+    "import-distbackup": Command(adoptions.import_distbackup, writes=True),
+    "recover": Command(None, bare=recoveries.recover),
     "heal": Command(None, bare=healings.list_or_heal),
     "verify": Command(verifications.verify, writes=True),
     "brake": Command(forecasts.show_brake, writes=False),

@@ -164,6 +164,8 @@ def _add_backup_commands(add: Add) -> None:
     for command in (update, backup):
         command.add_argument("--nohelper", action="store_true", help=argparse.SUPPRESS)
     _add_restore(add)
+    _add_recover(add)
+    _add_import(add)
     verify = add("verify", "Read all copies on a disk again and strike the bad ones; they are moved to 'bad-objects'")
     _add_disk(verify)
     verify.add_argument(
@@ -186,6 +188,29 @@ def _add_heal(add: Add) -> None:
     disk = heal.add_argument("--from", dest="disk", metavar="DISK", help="only from this disk")
     disk.completer = complete_disk  # type: ignore[attr-defined]
     heal.add_argument("--accept", action="store_true", help="take what the files hold now for right: then they have changed")
+
+
+def _add_recover(add: Add) -> None:
+    recover = add(
+        "recover", "The catalogue is lost: take the newest copy from the disks that are here, and look them through"
+    )
+    recover.add_argument(
+        "paths", metavar="PATH", nargs="*", help="where a backup lies, or a device to mount (default: all that is mounted)"
+    )
+    recover.add_argument("--copy", metavar="FILE", help="take this copy, such as a distbackup.sqlite.kept-1")
+    recover.add_argument(
+        "--replace", action="store_true", help="put a copy in the place of a catalogue that is not lost; it is kept aside"
+    )
+    recover.add_argument(
+        "--objects", metavar="DEST", help="copy all contents to DEST, named by their hashes; no catalogue is needed"
+    )
+
+
+def _add_import(add: Add) -> None:
+    former = add("import-distbackup", "Take over what distbackup 1.0.20 knows: sources, settings, disks and hashes of files")
+    former.add_argument(
+        "folder", metavar="FOLDER", nargs="?", help="folder of its database (default: ~/.config/distbackup); it is only read"
+    )
 
 
 def _add_restore(add: Add) -> None:

@@ -111,13 +111,13 @@ def _session_on(folder: Path, arguments: argparse.Namespace, writes: bool) -> It
     read_only = not writes or (arguments.noaction and not (folder / CATALOGUE_NAME).exists())
     with open_catalogue(folder, read_only) as catalogue:
         activity = printable(f"dsb {arguments.command_name} {getattr(arguments, 'disk', None) or ''}").rstrip()
-        with engine_lock(folder, activity) if writes else nullcontext(), _stopped_by_signals(stop):
+        with engine_lock(folder, activity) if writes else nullcontext(), stopped_by_signals(stop):
             bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings), folder)
             yield CommandSession(arguments, bench, settings, stop, folder)
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """The first Ctrl+C or SIGTERM stops at a safe place; a second Ctrl+C stops at once, which is safe too."""
 
     def ask(_number: int, _frame: FrameType | None) -> None:

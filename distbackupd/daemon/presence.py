@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from distbackupd.catalogue.lock import SERVICE_LOCK_NAME
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy
 from distbackupd.model.text import printable
-
-LOCK_NAME = "distbackupd.lock"
 
 
 @contextmanager
@@ -24,7 +23,7 @@ def presence(folder: Path) -> Iterator[None]:
         EngineBusy: another daemon is there; the sentence tells its process id.
         CatalogueTrouble: the folder cannot be made or written.
     """
-    path = folder / LOCK_NAME
+    path = folder / SERVICE_LOCK_NAME
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -28,9 +28,9 @@ def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None
         if ahead is not None:
             written = time.strftime("%Y-%m-%d %H:%M", time.localtime(ahead.written_at))
             raise DiskTrouble(
-                f"the copy of the catalogue on '{disk.name}', written {written}, knows what this catalogue does not, so this "
-                "one was set back, or another machine uses the disk too; nothing was touched: 'dsb recover --replace' puts "
-                f"the newest copy in its place, 'dsb disk refresh {disk.name}' keeps it and believes what lies on the disk"
+                f"the copy of the catalogue on '{disk.name}', written {written}, knows what this catalogue does not, so "
+                "this one was set back, or another machine uses the disk too; nothing was touched: 'dsb recover --replace' "
+                f"puts the newest copy in its place, 'dsb disk refresh {disk.name}' keeps it and believes what lies there"
             )
 
 

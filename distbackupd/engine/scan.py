@@ -33,12 +33,14 @@ class ScanOptions:
     """``folders``: real folders to look at again (None: everything). ``deep``: with all that is below them.
 
     ``ignore_lock``: walk locked folders too, and believe an empty source. ``simulate``: report, record nothing.
+    ``known_digest``: given a virtual path and what stands there, the hash of its content if somebody knows it already.
     """
 
     folders: Sequence[bytes] | None = None
     deep: bool = False
     ignore_lock: bool = False
     simulate: bool = False
+    known_digest: Callable[[bytes, Entry], bytes | None] = lambda _path, entry: entry.digest
 
 
 @dataclass(slots=True)
@@ -348,7 +350,7 @@ class _Scanner:
         changed = [(known.row, entry, content) for known, entry, content in comparison.changed]
         waiting: list[tuple[Entry, int | None]] = []
         for entry, known in comparison.read:
-            content = self._known_content(entry)
+            content = self._known_content(virtual, entry)
             if content is None:
                 waiting.append((entry, known.row if known else None))
             elif known is None:
@@ -374,10 +376,11 @@ class _Scanner:
         if added or changed or touched or gone or waiting:
             self._files.record_folder(virtual, FolderChanges(added, changed, touched, gone, waiting), self.now)
 
-    def _known_content(self, entry: Entry) -> int | None:
+    def _known_content(self, virtual: bytes, entry: Entry) -> int | None:
         """The object of a renamed or linked file, or the one that a side file names."""
-        if entry.digest is not None:
-            return self._files.ensure_object(entry.digest, entry.size)
+        digest = self._options.known_digest(join(virtual, entry.name), entry)
+        if digest is not None:
+            return self._files.ensure_object(digest, entry.size)
         return self._files.find_renamed(entry) if entry.inode else None
 
     def _forget(self, virtual: bytes) -> None:

@@ -19,6 +19,10 @@ POLKITD = Path("/usr/lib/polkit-1/polkitd")
 """Where Debian has it; nobody needs it in his path."""
 
 
+DISTBACKUP = Path(__file__).parents[2] / "build/distbackup/bin/dsb"
+"""distbackup's own ``dsb``."""
+
+
 def inside_private_udevd() -> bool:
     """Whether this process was started by ``private-udevd``."""
     return os.environ.get("PRIVATE_UDEVD") == "1"
@@ -102,8 +106,13 @@ def _desktop() -> str | None:
     return None if found.returncode == 0 else "not installed: python3-dbusmock"
 
 
+def _distbackup() -> str | None:
+    return None if DISTBACKUP.exists() else "no distbackup here: 'make build/distbackup/complete' installs it"
+
+
 _PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
+    "distbackup": _distbackup,
     "loop": _loop,
     "udevd": _udevd,
     "polkitd": _polkitd,
@@ -118,7 +127,7 @@ _PROBES: dict[str, Callable[[], str | None]] = {
 
 @functools.cache
 def probe(need: str) -> str | None:
-    """Why this machine cannot give ``need`` (root, loop, udevd, nbd, container, desktop, ext4, xfs, btrfs); None if it can.
+    """Why this machine cannot give ``need`` (root, loop, ext4, distbackup and others above); None if it can.
 
     Any other word is the name of a command that must be installed (``git``, ``systemd-analyze``).
     """

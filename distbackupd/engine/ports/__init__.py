@@ -4,9 +4,11 @@ One contract suite (``tests/contract``) runs on each port's fake and on the real
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
 it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
-``rot`` what becomes of source files whose content rotted.
+``rot`` what becomes of source files whose content rotted · ``recovery`` copies of a lost catalogue ·
+``adoption`` the database of the program that was used before.
 """
 
+from distbackupd.engine.ports.adoption import FormerDatabase
 from distbackupd.engine.ports.attendant import Attendant
 from distbackupd.engine.ports.catalogue import (
     Catalogue,
@@ -21,6 +23,7 @@ from distbackupd.engine.ports.catalogue import (
 )
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
+from distbackupd.engine.ports.recovery import CatalogueCopies
 from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceReading
 from distbackupd.engine.ports.sources import FolderState, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
@@ -31,6 +34,7 @@ __all__ = [
     "Attendant",
     "BadContent",
     "Catalogue",
+    "CatalogueCopies",
     "Clock",
     "CopyVerdict",
     "DiskStore",
@@ -39,6 +43,7 @@ __all__ = [
     "FileTable",
     "FolderChanges",
     "FolderState",
+    "FormerDatabase",
     "HistoryTable",
     "MendSource",
     "Mounter",

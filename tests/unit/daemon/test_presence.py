@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from distbackupd.daemon.presence import LOCK_NAME, presence
+from distbackupd.catalogue.lock import SERVICE_LOCK_NAME
+from distbackupd.daemon.presence import presence
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy
 
 
@@ -34,9 +35,9 @@ def test_presence_file_of_a_killed_daemon_locks_nobody_out(tmp_path: Path) -> No
         "with presence(Path(sys.argv[1])):\n    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
-    assert (tmp_path / LOCK_NAME).exists()
+    assert (tmp_path / SERVICE_LOCK_NAME).exists()
     with presence(tmp_path):
-        assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+        assert (tmp_path / SERVICE_LOCK_NAME).read_text() == f"{os.getpid()}\n"
 
 
 def test_presence_no_folder_can_be_made_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""``dsb recover``: from nothing but backup disks. It works where no catalogue can be opened, so it opens none first."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from distbackupd.cli.output import say, say_json
+from distbackupd.cli.progress import make_reporter
+from distbackupd.cli.session import stopped_by_signals
+from distbackupd.config.places import SYSTEM_FOLDER, catalogue_folder
+from distbackupd.config.settings import load_settings
+from distbackupd.engine.object_recovery import ObjectsReport, bring_objects
+from distbackupd.engine.ports import Mounter, Reporter
+from distbackupd.engine.pulse import Meter
+from distbackupd.engine.recovery import FoundDisk, Walk, find_disks, rank_copies, take_first_sound, walk_disks
+from distbackupd.model.copies import CatalogueCopy
+from distbackupd.model.disks import Mount
+from distbackupd.model.errors import CatalogueTrouble, UsageError
+from distbackupd.model.text import join_words, printable, say_count, say_size
+from distbackupd.planning.destination import check_destination
+from distbackupd.wiring import (
+    CatalogueCopies,
+    bench_on,
+    engine_lock,
+    idle_volumes,
+    open_catalogue,
+    open_store,
+    open_target,
+    publish_disks,
+    system_mounter,
+    volume_on,
+    without_daemon,
+)
+
+
+def recover(arguments: argparse.Namespace) -> int:
+    """``dsb recover [PATH ...] [--copy FILE] [--replace] [--objects DEST]``"""
+    settings = load_settings(Path(arguments.config) if arguments.config else None)
+    mounter = system_mounter(settings)
+    reporter = make_reporter(arguments.json)
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stopped_by_signals(stop))
+        found = find_disks(open_store, _places(arguments.paths, mounter, stack), reporter)
+        if not found and not arguments.copy:
+            raise UsageError(_where_are_they(arguments.paths, mounter))
+        if arguments.objects:
+            return _recover_objects(arguments, found, reporter, stop)
+        return _recover_catalogue(arguments, found, mounter, reporter, stack)
+
+
+def _recover_catalogue(
+    arguments: argparse.Namespace,
+    found: list[FoundDisk],
+    mounter: Mounter,
+    reporter: Reporter,
+    stack: contextlib.ExitStack,
+) -> int:
+    folder = catalogue_folder(arguments.database, os.environ)
+    copies = CatalogueCopies(folder)
+    ranked = rank_copies(copies, found, reporter)
+    places = {copy.path: disk.name for copy, disk in ranked}
+    candidates = [copy for copy, _ in ranked]
+    if arguments.copy:
+        candidates = [_named_copy(copies, arguments.copy)]
+    if arguments.noaction:
+        for copy in candidates:
+            say(f"Found {_told(copy, places)}")
+        say(f"Would put the newest sound one of them at {printable(os.fsencode(folder))}, and walk the disks")
+        return 0
+    with contextlib.suppress(OSError):  # told by the locks
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stack.enter_context(without_daemon(folder))
+    stack.enter_context(engine_lock(folder, "dsb recover"))
+    _refuse_to_replace(arguments, copies.present(), candidates, places)
+    taken = take_first_sound(copies, candidates, reporter)
+    if taken is None and (arguments.copy or copies.present() is not None):
+        raise CatalogueTrouble("no sound copy of the catalogue was found, so nothing was changed")
+    kept = taken[1] if taken else copies.put_aside()
+    with open_catalogue(folder) as catalogue:
+        catalogue.raise_generation(max((copy.generation for copy in candidates), default=0))
+        bench = bench_on(catalogue, reporter, mounter, folder)
+        walk = walk_disks(bench, found, may_mount=os.geteuid() == 0)
+        if os.geteuid() == 0 and folder == SYSTEM_FOLDER:
+            publish_disks(bench)
+    if arguments.json:
+        origin = {"copy": taken[0].path, "generation": taken[0].generation} if taken else {"copy": None, "generation": None}
+        say_json(origin | {"kept": kept or None} | asdict(walk))
+        return 0
+    if kept:
+        say(f"What was in the catalogue's place is kept as {printable(kept)}.")
+    if taken:
+        say(f"Took {_told(taken[0], places)}.")
+    _say_walk(walk, taken is not None)
+    return 0
+
+
+def _refuse_to_replace(
+    arguments: argparse.Namespace, present: CatalogueCopy | None, candidates: list[CatalogueCopy], places: dict[bytes, str]
+) -> None:
+    """Raises UsageError if a catalogue that knows something is in place and nobody said that it is to be replaced."""
+    if present is None or present.empty or arguments.replace:
+        return
+    newest = f"; the newest copy is {_told(candidates[0], places)}" if candidates else "; no copy was found"
+    raise UsageError(
+        f"{printable(present.path)} is no lost catalogue (generation {present.generation}, changed {_day(present)})"
+        f"{newest}; nothing was changed: with --replace the copy takes its place, and it is kept aside"
+    )
+
+
+def _named_copy(copies: CatalogueCopies, name: str) -> CatalogueCopy:
+    path = os.path.realpath(os.fsencode(os.path.expanduser(name)))
+    copy = copies.look_at(path)
+    if copy is None:
+        raise UsageError(f"there is no file {printable(path)}; nothing was changed")
+    return copy
+
+
+def _say_walk(walk: Walk, names_known: bool) -> None:
+    for name, (gained, lost) in sorted(walk.walked.items()):
+        say(f"{name}: looked through; it holds {say_count(gained, 'object')} more and {lost:,} fewer than was known")
+    for name, adopted in sorted(walk.added.items()):
+        say(f"{name}: made known, with {say_count(adopted, 'object')} that it holds")
+    if walk.unseen:
+        say(
+            f"Not here: {join_words(walk.unseen)}. Each is looked through when it is plugged in next; if one of them was "
+            "used later than these, say 'dsb recover --replace' with it."
+        )
+    if not names_known:
+        say(
+            "No copy of the catalogue was found, so what the files were called is lost: 'dsb recover --objects DEST' brings "
+            "contents back by their hashes. Do that before the next backup: what no file has is deleted some day."
+        )
+
+
+# --- contents by hash ---
+
+
+def _recover_objects(
+    arguments: argparse.Namespace, found: list[FoundDisk], reporter: Reporter, stop: threading.Event
+) -> int:
+    destination = os.path.realpath(os.fsencode(os.path.expanduser(arguments.objects)))
+    if os.path.lexists(destination) and not os.path.isdir(destination):
+        raise UsageError(f"{printable(destination)} is no folder; nothing was restored")
+    report = ObjectsReport()
+    for disk in found:
+        check_destination(destination, [], disk.root, False)
+    if arguments.noaction:
+        for disk in found:
+            say(f"Would bring back the contents on {disk.name}")
+        return 0
+    with open_target(destination) as target:
+        for disk in found:
+            bring_objects(disk.store, target, report, reporter, Meter(stop))
+    if arguments.json:
+        say_json(asdict(report))
+    else:
+        say(f"Restored {say_count(report.restored, 'object')} ({say_size(report.restored_bytes)}).")
+        if report.left_alone:
+            say(f"{report.left_alone:,} were there already.")
+        if report.kinds:
+            say("They look like: " + ", ".join(f"{kind} ({count:,})" for kind, count in report.kinds.most_common()))
+        for name, reason in report.bad:
+            say(f"{name}: not restored: {reason}")
+    return 7 if report.failed else 0
+
+
+# --- where the disks are ---
+
+
+def _places(words: list[str], mounter: Mounter, stack: contextlib.ExitStack) -> Iterator[tuple[bytes, Mount]]:
+    """What is to be looked through: named paths, named devices (mounted while the stack lasts), else all that is mounted."""
+    for word in words:
+        path = os.path.realpath(os.fsencode(os.path.expanduser(word)))
+        if _is_block_device(path):
+            volume = volume_on(os.fsdecode(path))
+            mount = stack.enter_context(mounter.mounted(volume, volume.label or os.path.basename(volume.device)))
+            yield mount.root, mount
+        else:
+            yield path, mounter.mount_of(path)
+    if not words:
+        for mount in mounter.mounts():
+            yield mount.root, mount
+
+
+def _is_block_device(path: bytes) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _where_are_they(words: list[str], mounter: Mounter) -> str:
+    if words:
+        return f"there is no backup disk at {join_words([printable(word) for word in words])}; nothing was changed"
+    idle = [f"{volume.device} ({volume.label or volume.filesystem_type})" for volume in idle_volumes(mounter)]
+    hint = f"; plugged in and not mounted: {join_words(idle)}, of which one may be named" if idle else ""
+    return f"no backup disk is mounted; mount one, or name its device: 'dsb recover /dev/sdb1'{hint}"
+
+
+def _told(copy: CatalogueCopy, places: dict[bytes, str]) -> str:
+    place = f" on {places[copy.path]}" if copy.path in places else ""
+    return f"the copy of the catalogue{place} (generation {copy.generation}, written {_day(copy)}): {printable(copy.path)}"
+
+
+def _day(copy: CatalogueCopy) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.written_at))

@@ -1,0 +1,32 @@
+"""What a recovery needs of a catalogue that is lost, and of its copies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from distbackupd.model.copies import CatalogueCopy
+
+
+class CatalogueCopies(Protocol):
+    """The place of one catalogue, and copies of it anywhere."""
+
+    def present(self) -> CatalogueCopy | None:
+        """The catalogue that is in place; None: it is lost, that is missing, empty or damaged.
+
+        Raises CatalogueTrouble: it is foreign, of a newer program, or may not be read.
+        """
+
+    def look_at(self, path: bytes) -> CatalogueCopy | None:
+        """What a copy says of itself; None where there is none.
+
+        Raises CatalogueTrouble: it is damaged as far as a glance can tell, foreign, or of a newer program.
+        """
+
+    def take(self, copy: CatalogueCopy) -> bytes:
+        """Put a copy in the catalogue's place, durably; where what was there is kept (empty: nothing was).
+
+        Raises CatalogueTrouble if it is damaged, and nothing was changed.
+        """
+
+    def put_aside(self) -> bytes:
+        """Give the catalogue's file, if there is one, another name beside it: which (empty: there is none)."""

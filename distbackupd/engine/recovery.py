@@ -1,0 +1,192 @@
+"""From nothing: the catalogue is lost, some backup disks are here.
+
+    find disks -> take the newest sound copy of the catalogue -> walk each disk that is here and believe what lies on it
+
+Where no disk has a copy, a new catalogue is made of what the disks are and hold; names of files are lost then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.enrolment import enrol, refresh
+from distbackupd.engine.ports import CatalogueCopies, DiskStore, Reporter
+from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
+from distbackupd.model.copies import CatalogueCopy, DamagedCopy
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
+from distbackupd.model.errors import CatalogueTrouble, DiskTrouble, UsageError
+from distbackupd.model.events import Remark
+from distbackupd.model.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDisk:
+    """A backup disk that is mounted, whoever's it is, and what of copies of the catalogue lies on it."""
+
+    root: bytes
+    mount: Mount
+    identity: DiskIdentity
+    store: DiskStore
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return printable(self.identity.name) or self.identity.uuid
+
+
+@dataclass(slots=True)
+class Walk:
+    """What became of the disks, by name. ``walked``: objects more and fewer than the catalogue said."""
+
+    walked: dict[str, tuple[int, int]] = field(default_factory=dict)
+    added: dict[str, int] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
+
+
+def find_disks(
+    open_store: Callable[[bytes, Mount], DiskStore], places: Iterable[tuple[bytes, Mount]], reporter: Reporter
+) -> list[FoundDisk]:
+    """The backup disks at these places of mounted file systems, or in a folder there.
+
+    Raises DiskTrouble if one shows twice.
+    """
+    found: dict[str, FoundDisk] = {}
+    for root, mount in ((root, mount) for place, mount in places for root in _top_of(place)):
+        store = open_store(root, mount)
+        try:
+            identity = store.identity()
+        except DiskTrouble as trouble:
+            if store.catalogue_copies():
+                reporter.tell(Remark(str(trouble)))
+            continue
+        if identity is None:
+            continue
+        other = found.setdefault(identity.uuid, FoundDisk(root, mount, identity, store))
+        if other.mount.device != mount.device:
+            raise DiskTrouble(
+                f"{printable(other.root)} and {printable(root)} both claim to be '{printable(identity.name)}': one is a "
+                "clone of the other; nothing was touched: unmount the clone, or name the places of the right disks"
+            )
+    return list(found.values())
+
+
+def rank_copies(
+    copies: CatalogueCopies, disks: Sequence[FoundDisk], reporter: Reporter
+) -> list[tuple[CatalogueCopy, FoundDisk]]:
+    """All copies of a catalogue on the disks, the newest first; what cannot be one is told."""
+    found = []
+    for disk in disks:
+        for path in disk.store.catalogue_copies():
+            try:
+                copy = copies.look_at(path)
+            except DamagedCopy as trouble:
+                reporter.tell(Remark(f"{disk.name}: {trouble}"))
+                continue
+            except CatalogueTrouble as trouble:
+                if path in disk.store.catalogue_copies(kept=False):  # what is kept beside may be anybody's
+                    reporter.tell(Remark(f"{disk.name}: {trouble}"))
+                continue
+            if copy is not None:
+                found.append((copy, disk))
+    return sorted(found, key=lambda pair: pair[0].rank, reverse=True)
+
+
+def take_first_sound(
+    copies: CatalogueCopies, candidates: Sequence[CatalogueCopy], reporter: Reporter
+) -> tuple[CatalogueCopy, bytes] | None:
+    """Put the first copy that is sound in the catalogue's place: which, and where what was there is kept.
+
+    None: none of them is sound, and nothing was changed. Raises CatalogueTrouble if the place cannot be written.
+    """
+    for copy in candidates:
+        try:
+            return copy, copies.take(copy)
+        except DamagedCopy as trouble:
+            reporter.tell(Remark(str(trouble)))
+    return None
+
+
+def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Walk:
+    """Believe what lies on each disk that is here, make those known that the catalogue does not know, name the others.
+
+    ``may_mount``: disks that the catalogue knows and that are only plugged in are mounted for it. A disk that was not
+    seen is walked when its next session begins.
+    """
+    walk = Walk()
+    by_uuid = {disk.identity.uuid: disk for disk in found}
+    for disk in bench.catalogue.disks.all():
+        here = by_uuid.pop(disk.uuid, None)
+        try:
+            with _reached(bench, disk, here, may_mount) as place:
+                if place is None:
+                    _leave_unseen(bench, disk, walk)
+                else:
+                    walk.walked[disk.name] = _walk(bench, disk, *place)
+        except DiskTrouble as trouble:
+            bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
+            if disk.name not in walk.walked:
+                _leave_unseen(bench, disk, walk)
+    for other in by_uuid.values():
+        try:
+            enrolled = enrol(bench, _free_name(bench, other.identity), other.root, None)
+        except (DiskTrouble, UsageError) as trouble:
+            bench.reporter.tell(Remark(f"{other.name}: {trouble}"))
+        else:
+            walk.added[enrolled.disk.name] = enrolled.adopted
+    return walk
+
+
+def _walk(bench: Bench, disk: BackupDisk, root: bytes, mount: Mount) -> tuple[int, int]:
+    store = bench.open_store(root, mount)
+    recognise(store, disk, root, rename=False)
+    relative = b"" if root == mount.root else os.path.relpath(root, mount.root)
+    disk = replace(
+        disk,
+        last_path=root,
+        relative_path=relative,
+        filesystem_uuid=mount.filesystem_uuid,
+        filesystem_type=mount.filesystem_type,
+        clean=False,
+    )
+    bench.catalogue.disks.update(disk)
+    return refresh(bench, disk, store)
+
+
+def _leave_unseen(bench: Bench, disk: BackupDisk, walk: Walk) -> None:
+    walk.unseen.append(disk.name)
+    bench.catalogue.disks.update(replace(disk, catalogue_generation=-1))
+
+
+@contextlib.contextmanager
+def _reached(
+    bench: Bench, disk: BackupDisk, here: FoundDisk | None, may_mount: bool
+) -> Iterator[tuple[bytes, Mount] | None]:
+    """Where the disk's layout lies while the context lasts; None where it is not here."""
+    if here is not None:
+        yield here.root, here.mount
+        return
+    place = locate(bench, disk)
+    volumes = [] if place or not may_mount else volumes_of(bench, disk)
+    if not volumes:
+        yield place
+        return
+    refuse_clones(bench, disk.filesystem_uuid)
+    with bench.mounter.mounted(volumes[0], disk.name) as mount:
+        yield root_on(disk, mount), mount
+
+
+def _top_of(root: bytes) -> Iterator[bytes]:
+    """A mount point and the folders right below it."""
+    yield root
+    with contextlib.suppress(OSError), os.scandir(root) as items:
+        yield from sorted(item.path for item in items if item.is_dir(follow_symlinks=False))
+
+
+def _free_name(bench: Bench, identity: DiskIdentity) -> str:
+    name = identity.name.strip()
+    free = name and bench.catalogue.disks.find(name) is None and name.isprintable() and "/" not in name
+    return name if free else f"disk-{identity.uuid[:8]}"
