@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import SessionSummary
 from distbackupd.engine.restore_meaning import RestoreOptions
 from distbackupd.engine.restore_tally import RestoreReport
 from distbackupd.engine.shelf_restore import ShelfRestore
@@ -415,3 +416,33 @@ def test_restore_interrupted_anywhere_from_partly_bad_disks_brings_all_that_is_g
         assert report.complete is (len(expected) == 9)
         if report.complete:
             assert_same_tree(place / "source", place / "destination")
+
+
+def test_plan_tells_how_long_a_disk_takes_that_once_took_much(shelf: Shelf, source: Path) -> None:
+    spread(shelf, source, (0,), (0,), (0,), (0,), (0,), (1,))
+    sessions = shelf.backup.catalogue.sessions
+    for disk, copied, seconds in (("photos-01", 10**10, 100), ("photos-01", 10**10, 200), ("music-01", 10**8, 1)):
+        number = sessions.start(next(known for known in shelf.backup.disks if known.name == disk), 1000)
+        summary = SessionSummary(disk, 1000, 1000 + seconds, "finished", 1, copied, 0, 0, "")
+        sessions.finish(number, summary)
+    plan = shelf.plan()
+    assert [(planned.disk.name, planned.seconds) for planned in plan.disks] == [
+        ("photos-01", pytest.approx(1500 / 10**8)),
+        ("music-01", None),
+    ]
+
+
+def test_restore_several_paths_brings_the_folders_above_them_once_with_their_times(shelf: Shelf, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("a/b/c/one", "a/b/d/two", "a/b-e/three", "a/four"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        write_file(source / name, name.encode())
+    for number, name in enumerate(("a/b/c", "a/b/d", "a/b-e", "a/b", "a", "."), start=1):
+        os.utime(source / name, ns=(0, number * 1_000_000_007))
+    shelf.backup.back_up(source, holders=lambda number: (number % 3,))
+    shelf.settle()
+    report = shelf.restore(selection=Selection([b"/a/b/c", b"/a/b/d/two", b"/a/b-e", b"*/none"]))
+    assert report.complete
+    assert report.restored == 8  # three files and five folders
+    found, wanted = describe_tree(tmp_path / "destination"), describe_tree(source)
+    assert found == {path: wanted[path] for path in wanted if path != b"a/four"}
