@@ -61,7 +61,7 @@ class RotTable:
         return known is None or known[0] != reading.digest
 
     def all(self) -> list[RottenFile]:
-        """What is not resolved, by path. A file that changed or went since is none."""
+        """What is not resolved, by folder and name. A file that changed or went since is none."""
         sets = self._holders.all()
         rows = self._database.execute(
             "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, holders, seen, found_at, found, "

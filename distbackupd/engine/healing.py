@@ -17,7 +17,7 @@ OpenContent = Callable[[bytes], int]
 """A descriptor of the object with this digest; raises FileNotFoundError, DiskTrouble."""
 
 Names = list[RottenFile]
-"""Rotten files that are one, by path: the same inode under several names."""
+"""Rotten files that are one: the same inode under several names."""
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ class RotTable(Protocol):
         """
 
     def all(self) -> list[RottenFile]:
-        """What is not resolved, by path. A file that changed or went since is none."""
+        """What is not resolved, by folder and name. A file that changed or went since is none."""
 
     def resolve(self, files: Sequence[int]) -> None:
         """These rows hold what they should."""

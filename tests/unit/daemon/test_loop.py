@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from distbackupd.daemon import loop as loop_module
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Loop
 from distbackupd.engine.ports import Stop
@@ -344,3 +345,64 @@ def test_paused_work_still_ends_when_its_disk_is_pulled_out(scene: Scene) -> Non
     scene.engine.on_back_up = look
     scene.work_off(DISK)
     assert scene.done == [("back up", "/dev/sdb1")]
+
+
+def test_run_with_nothing_to_do_sources_are_read_again_until_something_comes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "LOOK_SECONDS", 0.01)
+    stops: list[bool] = []
+
+    def reread(stop: Stop) -> None:
+        stops.append(stop.is_set())
+        scene.inbox.post(DISK)
+        stops.append(stop.is_set())
+
+    scene.engine.on_reread = reread
+    scene.engine.on_back_up = lambda _volume, _stop: scene.inbox.post(StopAsked())
+    scene.loop.run()
+    assert stops == [False, True]
+    assert scene.done == [("back up", "/dev/sdb1")]
+
+
+def test_run_in_a_pause_nothing_is_read_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "LOOK_SECONDS", 0.01)
+    reread = threading.Event()
+    looks = 0
+    get = scene.inbox.get
+
+    def counted(timeout: float | None = None) -> InboxEvent | None:
+        nonlocal looks
+        looks += 1
+        return get(timeout)
+
+    monkeypatch.setattr(scene.inbox, "get", counted)
+    scene.engine.on_reread = lambda _stop: reread.set()
+    scene.inbox.pause()
+    thread = threading.Thread(target=scene.loop.run)
+    thread.start()
+    wait_until(lambda: looks > 3, "the loop looked around")
+    assert not reread.is_set()
+    scene.inbox.resume()
+    assert reread.wait(20)
+    scene.inbox.post(StopAsked())
+    thread.join(20)
+
+
+def test_run_reading_again_pauses_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "LOOK_SECONDS", 0.01)
+    begun, ended = threading.Event(), threading.Event()
+
+    def reread(stop: Stop) -> None:
+        begun.set()
+        wait_until(stop.is_set, "the pause is noticed")
+        ended.set()
+
+    scene.engine.on_reread = reread
+    thread = threading.Thread(target=scene.loop.run)
+    thread.start()
+    assert begun.wait(20)
+    scene.inbox.pause()
+    assert ended.wait(20)
+    scene.inbox.post(StopAsked())
+    thread.join(20)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from distbackupd.engine import verification
-from distbackupd.engine.verification import VerificationOptions, verify_share
+from distbackupd.engine.mending import mend_disk
+from distbackupd.engine.verification import Checks, Verification, VerificationOptions, checks_of, verify_share, verify_whole
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskGone, Interrupted
-from distbackupd.model.events import BadCopyFound
+from distbackupd.model.events import BadCopyFound, ContentLost, CopiesMended, Remark
+from distbackupd.model.plans import Policy
 from distbackupd.store.folder_store import FolderStore
 from tests.fakes.stopping import StopWhen
 from tests.unit.engine.scenes import NEVER, Scene, scene_at, sha256
@@ -201,3 +203,144 @@ def test_verify_share_disk_that_goes_away_strikes_nothing(scene: Scene) -> None:
     with pytest.raises(DiskGone):
         verify(scene, disk)
     assert len(scene.held(disk)) == 60
+
+
+def test_verify_share_what_is_wrong_only_once_is_a_good_copy(scene: Scene, disk: BackupDisk) -> None:
+    store = scene.store(disk)
+    check, seen = store.check, set[bytes]()
+
+    def flaky(digest: bytes, size: int, pulse: Any) -> Any:
+        verdict = check(digest, size, pulse)
+        if digest in seen or digest[0] >= 128:
+            return verdict
+        seen.add(digest)
+        return verdict._replace(problem="its content does not match its name")
+
+    store.check = flaky
+    done = verify(scene, disk)
+    assert (done.bad, done.doubtful, done.objects) == ([], len(seen), 60)
+    assert len(scene.held(disk)) == 60
+    (told,) = scene.reporter.told(Remark)
+    assert f"one: {len(seen)} copies were read wrong at first and right the second time" in told.sentence
+
+
+def test_verify_share_says_who_has_another_copy(scene: Scene, disk: BackupDisk) -> None:
+    _flip_a_bit(copy_of(scene, "content 7"))
+    verify(scene, disk, strike=False)
+    scene.back_up(scene.add_disk("two"))
+    verify(scene, disk)
+    only, other = scene.reporter.told(BadCopyFound)
+    assert only.sentence.endswith("its content does not match its name; it was the only copy")
+    assert other.sentence.endswith("its content does not match its name; there is another copy on two")
+
+
+def whole(scene: Scene, disk: BackupDisk, stop: Any = NEVER, restart: bool = False) -> tuple[int | None, Verification]:
+    scene.clock.pass_time(100)
+    done = Verification()
+    store = scene.store(disk)
+    return verify_whole(scene.bench, disk, store, VerificationOptions(), stop, done, restart), done
+
+
+@pytest.fixture
+def interrupted(scene: Scene, disk: BackupDisk, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A run that stopped after a third; how many objects lie in folders that it verified."""
+    monkeypatch.setattr(verification, "_BATCH_OBJECTS", 5)
+    monkeypatch.setattr(verification, "_TASK_OBJECTS", 1)
+    store = scene.store(disk)
+    check, read = store.check, 0
+
+    def counted(*words: Any) -> Any:
+        nonlocal read
+        read += 1
+        return check(*words)
+
+    store.check = counted
+    with pytest.raises(Interrupted):
+        whole(scene, disk, StopWhen(lambda: read >= 20))
+    store.check = check
+    folders = scene.catalogue.disks.verified_at(disk.id)
+    return sum(int.from_bytes(digest[:2], "big") >> 4 in folders for digest in scene.held(disk))
+
+
+def test_verify_whole_reads_the_rest_after_an_interruption_and_all_the_next_time(
+    scene: Scene, disk: BackupDisk, interrupted: int
+) -> None:
+    begun = scene.clock.now()
+    assert 5 <= interrupted <= 20
+    resumed, done = whole(scene, disk)
+    assert (resumed, done.objects) == (begun, 60 - interrupted)
+    resumed, done = whole(scene, disk)
+    assert (resumed, done.objects) == (None, 60)
+
+
+def test_verify_whole_restart_reads_all_again(scene: Scene, disk: BackupDisk, interrupted: int) -> None:
+    resumed, done = whole(scene, disk, restart=True)
+    assert (resumed, done.objects) == (None, 60)
+
+
+def test_verify_whole_after_a_long_time_reads_all_again(scene: Scene, disk: BackupDisk, interrupted: int) -> None:
+    scene.clock.pass_time(31 * 86400)
+    resumed, done = whole(scene, disk)
+    assert (resumed, done.objects) == (None, 60)
+
+
+def test_verify_whole_what_a_session_verified_meanwhile_is_left_out(
+    scene: Scene, disk: BackupDisk, interrupted: int
+) -> None:
+    checked = verify(scene, disk, share=0.5).objects
+    assert checked
+    _, done = whole(scene, disk)
+    assert done.objects == 60 - interrupted - checked
+
+
+def test_checks_of_tells_how_much_was_ever_verified_and_since_when(scene: Scene, disk: BackupDisk) -> None:
+    assert checks_of(scene.bench, disk) == Checks(0.0, None)
+    verify(scene, disk, share=0.5)
+    first = scene.clock.now()
+    half = checks_of(scene.bench, disk)
+    assert 0.3 < half.share < 0.8
+    assert half.oldest == first
+    whole(scene, disk)
+    assert checks_of(scene.bench, disk) == Checks(1.0, scene.clock.now())
+
+
+def mend(scene: Scene, disk: BackupDisk, done: Verification) -> Any:
+    current = scene.catalogue.disks.find(disk.uuid)
+    assert current is not None
+    return mend_disk(scene.bench, current, scene.store(disk), done.bad_objects, NEVER)
+
+
+def test_mend_disk_bad_copies_are_made_again_from_the_sources(scene: Scene, disk: BackupDisk) -> None:
+    for number in (3, 4):
+        _flip_a_bit(copy_of(scene, f"content {number}"))
+    mending = mend(scene, disk, verify(scene, disk))
+    assert (mending.copied, mending.elsewhere, mending.lost) == (2, 0, 0)
+    assert [event.objects for event in scene.reporter.told(CopiesMended)] == [2]
+    assert verify(scene, disk).bad == []
+    scene.assert_complete(disk)
+    current = scene.catalogue.disks.find(disk.uuid)
+    assert current is not None
+    assert current.clean
+
+
+def test_mend_disk_what_no_source_has_is_elsewhere_or_lost_and_that_is_told(scene: Scene, disk: BackupDisk) -> None:
+    scene.back_up(scene.add_disk("two"), policy=Policy(copies_limit=2, copy_limit=30 * 10))
+    elsewhere = {digest for digest in scene.held(disk) if digest in scene.held(scene.catalogue.disks.all()[1])}
+    assert 0 < len(elsewhere) < 60
+    for number in range(60):
+        _flip_a_bit(copy_of(scene, f"content {number}"))
+        (scene.real / f"file{number}").unlink()
+    mending = mend(scene, disk, verify(scene, disk))
+    assert (mending.copied, mending.elsewhere, mending.lost) == (0, len(elsewhere), 60 - len(elsewhere))
+    (told,) = scene.reporter.told(ContentLost)
+    assert told.objects == 60 - len(elsewhere)
+    assert "and no source has it; what is left of it is in bad-objects on the disk" in told.sentence
+
+
+def test_run_session_verifying_in_passing_mends_what_it_finds(scene: Scene, disk: BackupDisk) -> None:
+    _flip_a_bit(copy_of(scene, "content 7"))
+    scene.clock.pass_time(86400)
+    finished = scene.back_up(disk, share=1.0)
+    assert (finished.verified_objects, finished.copied_objects) == (60, 1)
+    assert verify(scene, disk).bad == []
+    scene.assert_complete(disk)
