@@ -96,6 +96,7 @@ class ObjectTable:
 
     def replace_holdings(self, disk: int, found: Iterable[tuple[bytes, int]], now: int) -> tuple[int, int]:
         """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost."""
+        # Nothing that grows with the disk is held in memory: it may be ten million objects.
         with self._database.transaction() as connection:
             connection.execute("CREATE TEMP TABLE found (hash BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID")
             try:
@@ -103,23 +104,33 @@ class ObjectTable:
                 connection.execute(
                     "INSERT OR IGNORE INTO object (hash, size, orphaned_at) SELECT hash, size, ? FROM found", (now,)
                 )
-                sets = self._holders.with_disk(disk)
-                lost = connection.execute(
-                    f"SELECT id FROM object WHERE holders IN ({_marks(sets)}) "
-                    "AND NOT EXISTS (SELECT 1 FROM found WHERE found.hash = object.hash AND found.size = object.size)",
-                    sets,
-                ).fetchall()
-                gained = connection.execute(
-                    "SELECT id FROM object JOIN found ON found.hash = object.hash AND found.size = object.size "
-                    f"WHERE holders NOT IN ({_marks(sets)})",
-                    sets,
-                ).fetchall()
+                is_there = "EXISTS (SELECT 1 FROM found WHERE found.hash = object.hash AND found.size = object.size)"
+                lost = self._replace_holders(disk, True, f"NOT {is_there}", self._holders.removed)
+                gained = self._replace_holders(disk, False, is_there, self._holders.added)
             finally:
                 connection.execute("DROP TABLE found")
-            self._change([row[0] for row in lost], lambda holders: self._holders.removed(holders, disk))
-            self._change([row[0] for row in gained], lambda holders: self._holders.added(holders, disk))
+            if lost or gained:
+                self._database.grow_generation()
             connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
-        return len(gained), len(lost)
+        return gained, lost
+
+    def _replace_holders(self, disk: int, with_disk: bool, condition: str, change: Callable[[int, int], int]) -> int:
+        """Change the holders of the objects that fulfil the condition and are held by the disk, or are not; how many."""
+        connection = self._database.connection
+        sets = self._holders.all()
+        used = [row[0] for row in connection.execute("SELECT DISTINCT holders FROM object")]
+        concerned = [holders for holders in used if (disk in sets[holders]) is with_disk]
+        connection.execute("CREATE TEMP TABLE successor (holders INTEGER PRIMARY KEY, successor INTEGER NOT NULL)")
+        try:
+            connection.executemany(
+                "INSERT INTO successor VALUES (?, ?)", [(holders, change(holders, disk)) for holders in concerned]
+            )
+            return connection.execute(
+                "UPDATE object SET holders = (SELECT successor FROM successor WHERE successor.holders = object.holders) "
+                f"WHERE holders IN (SELECT holders FROM successor) AND {condition}"
+            ).rowcount
+        finally:
+            connection.execute("DROP TABLE successor")
 
     def drop_disk(self, disk: int) -> int:
         """The disk holds nothing any more; how many objects it held. Joins the open transaction."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class FormerDisk(NamedTuple):
-    """A disk as distbackup knows it. ``number``: its place in ``object.nexus``, from 0. What is unknown is None, or empty."""
+    """A disk as distbackup knows it. ``number``: its place in ``object.nexus``, from 0. None, or empty: unknown."""
 
     number: int
     uuid: str
