@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -73,6 +74,8 @@ def _shelf(session: CommandSession) -> tuple[Simulation, dict[int, str]]:
     known = session.bench.catalogue.disks.all()
     count, seed = arguments.synthetic or (0, 0)
     policy = wish_policy(session.settings, BackupWish())
+    if arguments.rebalance is not None:
+        policy = replace(policy, rebalance=arguments.rebalance)
     simulation = Simulation(policy, session.bench.clock.now(), Random(seed))
     if arguments.synthetic:
         simulation.add_sizes(synthetic_sizes(count, Random(seed)))

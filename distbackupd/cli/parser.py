@@ -251,6 +251,12 @@ def _add_report_commands(add: Add) -> None:
     simulate.add_argument("--add", metavar="SIZES", action="append", help="imagine more disks beside the real ones")
     simulate.add_argument("--lose", metavar="NAME", action="append", help="imagine that this disk is lost")
     simulate.add_argument("--rounds", metavar="N", type=_positive, help="plug each disk in so often (default: 1)")
+    simulate.add_argument(
+        "--rebalance",
+        metavar="SHARE",
+        type=_share,
+        help="so much of a disk may be written only to spread the risk, like 10%%",
+    )
     simulate.add_argument("--growth", metavar="SHARE", type=_share, help="the data grows by so much a round, like 5%%")
     simulate.add_argument(
         "--synthetic",
