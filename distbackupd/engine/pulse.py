@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -79,7 +79,7 @@ def work_in_threads(
     reporter: Reporter,
     workers: int = WORKERS,
     meanwhile: Callable[[], None] = lambda: None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of ``work`` for each task, in the order in which they are finished; progress is told while waiting.
 
     At most ``4 * workers`` tasks are under way, so an endless stream of tasks is no trouble. An exception of ``work``
