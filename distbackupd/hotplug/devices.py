@@ -36,13 +36,16 @@ def volume_from_properties(device: str, properties: Mapping[str, str], inside: b
     """The volume that these udev properties tell of; None if they tell of no usable file system or LUKS container.
 
     A btrfs of several devices of which some are still missing is not usable either. What this program itself unlocked
-    is part of its container's session, and a volume only for who asks for what is ``inside``.
+    is part of its container's session, and a volume only for who asks for what is ``inside``. Where a whole disk shows
+    again as a partition of itself, the disk is the volume.
     """
     usable = properties.get("ID_FS_USAGE") == "filesystem" or properties.get("ID_FS_TYPE") == LUKS
     filesystem_uuid = properties.get("ID_FS_UUID")
     if not usable or not filesystem_uuid or properties.get("ID_BTRFS_READY") == "0":
         return None
     if properties.get("DM_NAME", "").startswith(OUR_MAPPINGS) and not inside:
+        return None
+    if sysfs.begins_with_its_disk(device):
         return None
     label = properties.get("ID_FS_LABEL_ENC", "").encode("utf-8", "surrogateescape")
     label = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), label)

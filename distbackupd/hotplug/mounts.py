@@ -280,8 +280,8 @@ def _properties_from_udev(line: MountLine) -> dict[str, str]:
 
 
 def _member_devices(device: str, filesystem_uuid: str) -> set[str]:
-    """The volume's device, and the others of the same file system when that is a mounted btrfs."""
-    devices = {device}
+    """The volume's device, and the others on which the same file system shows: it may be mounted as any of them."""
+    devices = {device, *sysfs.partitions_that_begin_with(device)}
     with suppress(OSError):
         devices |= {f"/dev/{name}" for name in os.listdir(f"/sys/fs/btrfs/{filesystem_uuid}/devices")}
     return devices

@@ -57,6 +57,21 @@ def is_built_upon(device: str) -> bool:
     return any(not _is_crypt(above) for above in _neighbours(_entry(device), "holders"))
 
 
+def begins_with_its_disk(device: str) -> bool:
+    """Whether it is a partition in which everything shows that is on the whole disk.
+
+    mkfs.vfat makes such a one, for Windows: its boot sector is a partition table too, of a partition that begins at 0.
+    """
+    entry = _entry(device)
+    return (entry / "partition").exists() and _read(entry / "start") == "0"
+
+
+def partitions_that_begin_with(disk: str) -> set[str]:
+    """The nodes of the partitions in which everything shows that is on this whole disk."""
+    nodes = (device_of(_read_number(path.parent)) for path in _entry(disk).glob("*/partition"))
+    return {node for node in nodes if node and begins_with_its_disk(node)}
+
+
 def mapping_on(device: str) -> tuple[str, str] | None:
     """The name and the node of what the container on this device is unlocked as; None: it is locked."""
     for above in _neighbours(_entry(device), "holders"):

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from distbackupd.hotplug import sysfs
 from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.devices import join_members, probe_properties, volume_from_properties
 from distbackupd.model.disks import Volume
+from tests.fakes.sysfs import USB, FakeSysfs
 
 USABLE = {"ID_FS_USAGE": "filesystem", "ID_FS_UUID": "1111-2222", "ID_FS_TYPE": "vfat"}
 
@@ -27,6 +31,15 @@ def test_volume_from_properties_decodes_the_label() -> None:
 )
 def test_volume_from_properties_unusable_is_none(properties: dict[str, str]) -> None:
     assert volume_from_properties("/dev/sdb", properties) is None
+
+
+def test_volume_from_properties_of_a_disk_that_is_its_own_partition_is_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysfs, "SYSFS", tmp_path)
+    fake = FakeSysfs(tmp_path)
+    disk, twin = fake.add("sdb"), fake.add("sdb1", place=f"{USB}/sdb", partition="1", start="0")
+    assert [volume.device for volume in join_members({disk: USABLE, twin: USABLE})] == [disk]
 
 
 def test_join_members_clones_are_told_each() -> None:

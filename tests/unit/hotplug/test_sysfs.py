@@ -55,6 +55,15 @@ def test_unlocked_container_is_seen_from_both_sides_and_dies_with_its_disk(fake:
     assert sysfs.crypt_mappings() == [("distbackup-1", "")]
 
 
+def test_partition_that_begins_with_its_disk_is_told_from_others(fake: FakeSysfs) -> None:
+    disk = fake.add("sdb")
+    twin = fake.add("sdb1", place=f"{USB}/sdb", partition="1", start="0")
+    other = fake.add("sdb2", place=f"{USB}/sdb", partition="2", start="2048")
+    assert [sysfs.begins_with_its_disk(device) for device in (disk, twin, other)] == [False, True, False]
+    assert sysfs.partitions_that_begin_with(disk) == {twin}
+    assert sysfs.partitions_that_begin_with(other) == set()
+
+
 def test_multipath_lies_on_several_drives_and_hides_what_it_is_built_upon(fake: FakeSysfs) -> None:
     first, second, other = fake.add("sdb"), fake.add("sdc"), fake.add("sdd")
     path = fake.add("dm-0", "devices/virtual/block", dm=("mpatha", "mpath-1"))
