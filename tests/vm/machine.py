@@ -60,7 +60,7 @@ class Machine:
         self._plugged: set[str] = set()
         self._starts = 0
         form = origin.disk.suffix.removeprefix(".")
-        overlay = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", origin.disk, "-F", form, self._disk]
+        overlay = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(origin.disk), "-F", form, str(self._disk)]
         subprocess.run(overlay, check=True)
         self._start(origin.memory)
 

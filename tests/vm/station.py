@@ -181,6 +181,10 @@ class Station:
         """The line that ``systemctl status`` shows."""
         return self.machine.run(f"systemctl show --property=StatusText --value {UNIT}").strip()
 
+    def objects(self) -> int:
+        """How many objects the catalogue knows."""
+        return sum(known["objects"] for known in json.loads(self.dsb("--json", "info"))["copies"].values())
+
     def add_large_files(self, count: int, megabytes: int) -> None:
         """So many more files, of random content, in the source, scanned and safe on the station's own disk."""
         make = f"head --bytes={megabytes}M /dev/urandom >/srv/new/$number"

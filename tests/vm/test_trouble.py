@@ -21,7 +21,8 @@ def test_a_disk_that_is_pulled_out_while_it_is_written_goes_on_where_it_was(dock
     docked.wait_for_staged("torn", 6, MEGABYTES)
     docked.unplug("torn")
     news = docked.journal.wait("^torn was pulled out")
-    assert len([entry for entry in news if entry["PRIORITY"] == "3"]) == 1
+    assert "is done" not in text_of(news)
+    assert "Traceback" not in text_of(news)
     assert docked.machine.run("findmnt --noheadings /run/distbackup-mnt/torn || true") == ""
     assert_goes_on(docked, "torn", at_least=4)
     docked.assert_restores("torn")
@@ -40,13 +41,11 @@ def test_a_power_cut_in_a_session_loses_nothing(docked: Station) -> None:
 
 def assert_goes_on(docked: Station, name: str, at_least: int) -> None:
     """The next session takes over what lay complete on the disk, and copies only the rest."""
-    objects = int(
-        docked.machine.run("find /srv/source -type f -size +0 -exec sha256sum '{}' + | cut -c-65 | sort -u | wc -l")
-    )
     news = docked.back_up(name)
     taken_over = re.search(rf"{name}: took over (\d+) copies of the last session", text_of(news))
     assert taken_over
     copied = int(finished(news)["DISTBACKUP_COPIED_OBJECTS"])
+    objects = docked.objects()
     tell(f"of {objects} objects {taken_over[1]} were taken over, {copied} copied")
     assert int(taken_over[1]) + copied == objects
     assert int(taken_over[1]) >= at_least
