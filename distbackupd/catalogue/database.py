@@ -37,7 +37,7 @@ class Database:
         self.read_only = read_only
         self._caches: list[Callable[[], None]] = []
         self._changes_before = 0
-        with errors_in_words(path), place_in_words(path):
+        with errors_in_words(path), place_in_words(path), _quotes_in_words(path):
             if read_only and _is_older(path) and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
                 # Whoever only reads must be able to read it too, on the first day after an upgrade.
                 Database(path).close()
@@ -171,13 +171,15 @@ def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
     if there and not path.stat().st_size:
         raise CatalogueTrouble(
             f"the catalogue {_said(path)} is empty, so what it knew is lost; it was left as it is: "
-            "copy distbackup.sqlite from the backup disk used last in its place, or remove it to begin anew"
+            "mount the backup disk used last and say 'dsb recover', or remove it to begin anew"
         )
     if read_only:
         if path.parent.exists() and not path.parent.is_dir():
             raise NotADirectoryError
         if not there:
-            raise CatalogueTrouble(f"there is no catalogue at {_said(path)}; run 'dsb source map' to start one")
+            raise CatalogueTrouble(
+                f"there is no catalogue at {_said(path)}; run 'dsb source map' to start one, or 'dsb recover' if it was lost"
+            )
         # Without a -wal nobody is writing, and a read-only folder could not hold one.
         writable = os.access(path.parent, os.W_OK)
         mode = "mode=ro" if writable or Path(f"{path}-wal").exists() else "immutable=1"
@@ -202,7 +204,7 @@ def _check_version(connection: sqlite3.Connection, path: Path, read_only: bool) 
         if {"file_tree", "nexus"} <= tables:
             raise CatalogueTrouble(
                 f"{_said(path)} is the database of distbackup, not of distbackupd; it was left as it is: "
-                "choose another folder with -d or DISTBACKUP_PATH"
+                "choose another folder with -d or DISTBACKUP_PATH, and take it over there with 'dsb import-distbackup'"
             )
         raise CatalogueTrouble(
             f"{_said(path)} is no catalogue of distbackupd; it was left as it is: choose another folder with -d"
@@ -253,6 +255,15 @@ def errors_in_words(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _quotes_in_words(path: Path) -> Iterator[None]:
+    """The same where SQLite quotes what it cannot read, and Python cannot read that either."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise _in_words("its tables are unreadable", path) from error
+
+
+@contextlib.contextmanager
 def place_in_words(path: Path) -> Iterator[None]:
     """Turn what the system says of the folder and the files of the catalogue at ``path`` into one sentence."""
     try:
@@ -282,7 +293,7 @@ def _in_words(message: str, path: Path) -> CatalogueTrouble | EngineBusy:
         return CatalogueTrouble(f"there is no room left for the catalogue {_said(path)}; what was committed is safe")
     return CatalogueTrouble(
         f"the catalogue {_said(path)} is damaged ({message}); it was left as it is: "
-        "put it aside and copy distbackup.sqlite from the backup disk used last in its place"
+        "mount the backup disk used last and say 'dsb recover'"
     )
 
 

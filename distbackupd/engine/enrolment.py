@@ -45,7 +45,7 @@ def enrol(
     A disk that distbackup, or an earlier catalogue, wrote is adopted as it stands: its UUID is kept and its objects are
     taken over. Raises UsageError, DiskTrouble; nothing is changed then.
     """
-    _check_name(bench, name)
+    check_name(bench, name)
     mount = bench.mounter.mount_of(path if os.path.exists(path) else os.path.dirname(path) or b"/")
     store = bench.open_store(path, mount)
     identity = store.identity()
@@ -119,7 +119,7 @@ def check_capacity(size: int) -> None:
 
 def rename(bench: Bench, disk: BackupDisk, name: str, store: DiskStore | None) -> BackupDisk:
     """Give the disk another name, also on itself if it is here (else when it is plugged next)."""
-    _check_name(bench, name)
+    check_name(bench, name)
     renamed = replace(disk, name=name)
     # The disk first: if it cannot be written, nothing is changed at all.
     if store is not None:
@@ -168,7 +168,8 @@ def _refuse_known_place(bench: Bench, mount: Mount, relative_path: bytes, path: 
             )
 
 
-def _check_name(bench: Bench, name: str) -> None:
+def check_name(bench: Bench, name: str) -> None:
+    """Raises UsageError if no disk may be called so, or another one is."""
     if not name or not name.isprintable() or "/" in name or name.startswith("-") or len(name.encode()) > 200:
         raise UsageError(
             f"'{printable(name)}' is no name for a disk: use letters, digits, '-', '_' and '.', as on its label"

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.enrolment import enrol, refresh
+from distbackupd.engine.enrolment import check_name, enrol, refresh
 from distbackupd.engine.ports import CatalogueCopies, DiskStore, Reporter
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.model.copies import CatalogueCopy, DamagedCopy
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
-from distbackupd.model.errors import CatalogueTrouble, DiskTrouble, UsageError
+from distbackupd.model.errors import CatalogueTrouble, DiskNotOurs, DiskTrouble, UsageError
 from distbackupd.model.events import Remark
 from distbackupd.model.text import printable
 
@@ -60,7 +60,8 @@ def find_disks(
         try:
             identity = store.identity()
         except DiskTrouble as trouble:
-            if store.catalogue_copies():
+            # Many folders may not be looked into, and are nothing to us.
+            if isinstance(trouble, DiskNotOurs):
                 reporter.tell(Remark(str(trouble)))
             continue
         if identity is None:
@@ -187,6 +188,8 @@ def _top_of(root: bytes) -> Iterator[bytes]:
 
 
 def _free_name(bench: Bench, identity: DiskIdentity) -> str:
-    name = identity.name.strip()
-    free = name and bench.catalogue.disks.find(name) is None and name.isprintable() and "/" not in name
-    return name if free else f"disk-{identity.uuid[:8]}"
+    try:
+        check_name(bench, identity.name)
+    except UsageError:
+        return f"disk-{identity.uuid[:8]}"
+    return identity.name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 HEAD = 4096
 """So many bytes of a content are enough to guess."""
 
@@ -83,6 +85,9 @@ def guess_extension(head: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    # The last character may be cut: it is three bytes short at the most.
-    text = head[:-3].decode("utf-8", "replace") if len(head) >= HEAD else head.decode("utf-8", "replace")
-    return bool(text) and all(character.isprintable() or character in "\t\n\r\f" for character in text.rstrip("\ufffd"))
+    try:
+        # What is as long as a head may end within a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(character.isprintable() or character in "\t\n\r\f" for character in text)

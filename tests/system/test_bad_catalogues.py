@@ -52,11 +52,11 @@ def make_distbackups_own(path: Path) -> None:
     execute(path, "CREATE TABLE file_tree (id INTEGER PRIMARY KEY)", "CREATE TABLE nexus (id INTEGER PRIMARY KEY)")
 
 
-LOST = "it was left as it is: put it aside and copy distbackup.sqlite from the backup disk used last in its place"
+LOST = "it was left as it is: mount the backup disk used last and say 'dsb recover'"
 HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "garbage": (lambda path: path.write_bytes(os.urandom(300_000)), f"is damaged (file is not a database); {LOST}"),
     "truncated": (lambda path: os.truncate(path, 20_000), f"is damaged (database disk image is malformed); {LOST}"),
-    "empty": (lambda path: path.write_bytes(b""), "is empty, so what it knew is lost; it was left as it is: copy"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty, so what it knew is lost; it was left as it is: mount"),
     "newer": (lambda path: execute(path, "PRAGMA user_version=99"), "was written by a newer distbackupd (its version is 99"),
     "foreign": (make_foreign, "is no catalogue of distbackupd; it was left as it is: choose another folder with -d"),
     "distbackup's own": (make_distbackups_own, "is the database of distbackup, not of distbackupd; it was left as it is"),
@@ -148,6 +148,8 @@ def test_no_catalogue_yet(tmp_path: Path) -> None:
     dsb = Dsb(tmp_path / "catalogue")
     for words in READING:
         told = dsb.refused(5, *words)
-        assert told == f"there is no catalogue at {dsb.catalogue}; run 'dsb source map' to start one"
+        assert told == (
+            f"there is no catalogue at {dsb.catalogue}; run 'dsb source map' to start one, or 'dsb recover' if it was lost"
+        )
     assert not dsb.folder.exists()
     assert dsb.refused(2, "update") == "no source is mapped yet: 'dsb source map /photos /media/photos' maps one"

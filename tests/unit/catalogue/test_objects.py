@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,3 +241,14 @@ def test_any_order_of_changes_is_what_sets_would_say(
                 {digest(PATHS[index]) for index in indices} for indices in model
             ]
         assert living(catalogue).keys() == set(PATHS)
+
+
+def test_replace_holdings_of_ten_million_objects_takes_less_than_five_minutes(catalogue: Catalogue) -> None:
+    """Of processor time, on a disk that the catalogue knew nothing of; measured on a fiftieth: 30 microseconds each."""
+    digests = sorted(hashlib.sha256(b"%d" % number).digest() for number in range(200_000))
+    disk = add_disk(catalogue, "one")
+    began = time.process_time()
+    assert catalogue.objects.replace_holdings(disk.id, ((digest, 4096) for digest in digests), 1) == (200_000, 0)
+    each = (time.process_time() - began) / 200_000
+    print(f"{each * 1e6:.1f} microseconds of processor time an object")
+    assert each < 30e-6

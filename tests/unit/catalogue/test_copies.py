@@ -1,0 +1,172 @@
+"""Copies of the catalogue: what they say of themselves, which of two knows more, and taking one's place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
+from distbackupd.catalogue.copies import CatalogueCopies, check, look_at
+from distbackupd.model.copies import DamagedCopy
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.errors import CatalogueTrouble
+
+
+def add_disk(catalogue: Catalogue, name: str) -> BackupDisk:
+    uuid = f"00000000-0000-4000-8000-{len(catalogue.disks.all()):012d}"
+    return catalogue.disks.add(BackupDisk(0, uuid, name, 10**9, b"", None, None, b"", 0))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> bytes:
+    """A copy of a catalogue with a disk and a session that began at 100."""
+    path = os.fsencode(tmp_path / "copy of it.sqlite")
+    with open_catalogue(tmp_path / "first") as catalogue:
+        catalogue.sessions.start(add_disk(catalogue, "one"), 100)
+        catalogue.write_copy(path)
+    return path
+
+
+def test_look_at_tells_what_it_knows_and_leaves_nothing_beside_it(copy: bytes, tmp_path: Path) -> None:
+    before = sorted(os.listdir(tmp_path))
+    found = look_at(copy)
+    assert found is not None
+    assert (found.path, found.generation, found.session, found.empty) == (copy, 1, (1, 100), False)
+    assert abs(found.written_at - os.stat(copy).st_mtime) < 1
+    check(copy)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_look_at_nothing_is_nothing(tmp_path: Path) -> None:
+    assert look_at(os.fsencode(tmp_path / "nowhere")) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is no catalogue of distbackupd"),
+        (b"garbage" * 1000, "is damaged"),
+        (b"SQLite format 3\0" + bytes(4000), "is damaged"),
+    ],
+)
+def test_look_at_what_is_none_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "copy").write_bytes(content)
+    with pytest.raises(CatalogueTrouble, match=sentence):
+        look_at(os.fsencode(tmp_path / "copy"))
+
+
+def test_look_at_a_newer_one_is_told(copy: bytes) -> None:
+    with closing(sqlite3.connect(os.fsdecode(copy))) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(CatalogueTrouble, match="newer distbackupd"):
+        look_at(copy)
+
+
+def test_check_finds_what_a_glance_does_not(copy: bytes) -> None:
+    with closing(sqlite3.connect(os.fsdecode(copy))) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'file_object'").fetchone()[0]
+    with open(copy, "r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xaa" * 4096)
+    assert look_at(copy) is not None
+    with pytest.raises(DamagedCopy):
+        check(copy)
+
+
+def test_ahead_its_own_copy_is_not_however_much_was_recorded_since(tmp_path: Path, copy: bytes) -> None:
+    with open_catalogue(tmp_path / "first") as catalogue:
+        assert catalogue.ahead(copy) is None
+        catalogue.sessions.start(add_disk(catalogue, "two"), 200)
+        assert catalogue.ahead(copy) is None
+        assert catalogue.ahead(os.fsencode(tmp_path / "nowhere")) is None
+
+
+def test_ahead_is_a_copy_of_a_later_generation(tmp_path: Path, copy: bytes) -> None:
+    """Without any session: a scan recorded more than the catalogue that was set back knows."""
+    later = os.fsencode(tmp_path / "later")
+    shutil.copytree(tmp_path / "first", tmp_path / "set back")
+    with open_catalogue(tmp_path / "first") as catalogue:
+        add_disk(catalogue, "two")
+        catalogue.write_copy(later)
+    with open_catalogue(tmp_path / "set back") as catalogue:
+        assert catalogue.ahead(copy) is None
+        ahead = catalogue.ahead(later)
+        assert ahead is not None
+        catalogue.raise_generation(ahead.generation)
+        assert catalogue.generation() == ahead.generation + 1
+        assert catalogue.ahead(later) is None
+
+
+@pytest.mark.parametrize("started", [None, 199, 201])
+def test_ahead_is_a_copy_with_a_session_that_is_not_known(tmp_path: Path, copy: bytes, started: int | None) -> None:
+    """Also if the catalogue has one of the same number, of another moment."""
+    later = os.fsencode(tmp_path / "later")
+    shutil.copytree(tmp_path / "first", tmp_path / "set back")
+    with open_catalogue(tmp_path / "first") as catalogue:
+        catalogue.sessions.start(catalogue.disks.all()[0], 200)
+        catalogue.write_copy(later)
+    with open_catalogue(tmp_path / "set back") as catalogue:
+        catalogue.raise_generation(1000)
+        if started:
+            catalogue.sessions.start(catalogue.disks.all()[0], started)
+        assert catalogue.ahead(copy) is None
+        assert catalogue.ahead(later) is not None
+
+
+def test_take_puts_it_in_place_and_keeps_what_was_there_with_its_wal(tmp_path: Path, copy: bytes) -> None:
+    folder = tmp_path / "place"
+    found = look_at(copy)
+    assert found is not None
+    assert CatalogueCopies(folder).take(found) == b""
+    for suffix, content in (("", b"former"), ("-wal", b"its wal"), ("-shm", b"its shm")):
+        (folder / f"distbackup.sqlite{suffix}").write_bytes(content)
+    (folder / "distbackup.sqlite.kept-1").write_bytes(b"older")
+    assert CatalogueCopies(folder).take(found) == os.fsencode(folder / "distbackup.sqlite.kept-2")
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "distbackup.sqlite"} == {
+        "distbackup.sqlite.kept-1": b"older",
+        "distbackup.sqlite.kept-2": b"former",
+        "distbackup.sqlite.kept-2-wal": b"its wal",
+        "distbackup.sqlite.kept-2-shm": b"its shm",
+    }
+    with open_catalogue(folder) as catalogue:
+        assert [disk.name for disk in catalogue.disks.all()] == ["one"]
+
+
+def test_take_a_damaged_one_changes_nothing(tmp_path: Path, copy: bytes) -> None:
+    found = look_at(copy)
+    assert found is not None
+    os.truncate(copy, os.path.getsize(copy) // 2)
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "distbackup.sqlite").write_bytes(b"former")
+    with pytest.raises(DamagedCopy):
+        CatalogueCopies(tmp_path / "place").take(found)
+    assert os.listdir(tmp_path / "place") == ["distbackup.sqlite"]
+    assert (tmp_path / "place" / "distbackup.sqlite").read_bytes() == b"former"
+
+
+def test_take_where_nothing_can_be_written_is_no_damage(tmp_path: Path, copy: bytes) -> None:
+    """Else the next copy would be tried, and in the end a catalogue of nothing be made."""
+    found = look_at(copy)
+    assert found is not None
+    (tmp_path / "place").write_bytes(b"a file")
+    with pytest.raises(CatalogueTrouble) as caught:
+        CatalogueCopies(tmp_path / "place").take(found)
+    assert not isinstance(caught.value, DamagedCopy)
+
+
+def test_present_a_catalogue_in_use_is_seen_with_what_is_in_its_wal(tmp_path: Path) -> None:
+    copies = CatalogueCopies(tmp_path / "place")
+    assert copies.present() is None
+    with open_catalogue(tmp_path / "place") as catalogue:
+        found = copies.present()
+        assert found is not None
+        assert found.empty
+        add_disk(catalogue, "one")
+        found = copies.present()
+        assert found is not None
+        assert not found.empty
