@@ -131,6 +131,7 @@ class RestorePass:
         self._reading: Reading | None = None
         self._scope = Scope()
         self._joins_present = False
+        self._missing_links: set[tuple[int, int, bytes]] = set()
         self._first_names: dict[tuple[int, int], tuple[bytes, EntryKind, bytes | None]] = {}
         """What inodes with several names were restored as: path, kind, digest."""
 
@@ -144,6 +145,7 @@ class RestorePass:
         self._reading, self._scope = reading, scope
         self._joins_present = not self._options.link and not self._target.is_empty()
         self._first_names.clear()
+        self._missing_links.clear()
         self._reporter.begin("restoring", expected.files, expected.size)
         not_kept: Mapping[str, int] = {}
         try:
@@ -297,13 +299,22 @@ class RestorePass:
         """Count what would become of the entry, or what becomes of one whose content is not on this disk."""
         result = self._attempt(entry, lambda entry: self._target.foresee(entry, self._options.overwrite))
         if result.placement is Placement.RESTORED and entry.digest is not None and not self._is_here(entry):
-            self._tally.miss(entry, entry.holders - self._tally.bad.get(entry.digest, set()))
+            self._miss(entry, entry.digest)
             return result.placement
         if result.placement is Placement.LEFT_ALONE and not self._options.simulate:
             # Only what is right is mended, so there is nothing to read.
             result = self._attempt(entry, lambda entry: self._target.place(entry, _read_nothing, self._meter, False))
         self._account(result)
         return result.placement
+
+    def _miss(self, entry: RestoreEntry, digest: bytes) -> None:
+        if entry.flags & EntryFlag.LINKED and entry.inode:
+            # All its names come with the first one.
+            name = (entry.device, entry.inode, digest)
+            if name in self._missing_links:
+                return
+            self._missing_links.add(name)
+        self._tally.miss(entry, entry.holders - self._tally.bad.get(digest, set()))
 
     def _account(self, result: _Result, written: bool = True) -> None:
         tally, entry, placement = self._tally, result.entry, result.placement

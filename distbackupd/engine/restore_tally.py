@@ -22,9 +22,9 @@ class RestoreReport:
     """What became of every entry that was meant.
 
     ``restored`` counts entries of every kind, ``restored_bytes`` content that was written. ``missing``: files whose content
-    is still to come, by the disks that hold it (an empty set: none does). ``failed`` (path and reason), ``missing_names``
-    and ``in_the_way_names`` are the first ones only. ``bad_digests``: objects of which a bad copy was met. ``not_kept``:
-    what the destination could not take, by kind.
+    is still to come (names of one file count once), by the disks that hold it (an empty set: none does). ``failed`` (path
+    and reason), ``missing_names`` and ``in_the_way_names`` are the first ones only. ``bad_digests``: objects of which a bad
+    copy was met. ``not_kept``: what the destination could not take, by kind.
     """
 
     restored: int

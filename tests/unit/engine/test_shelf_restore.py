@@ -446,3 +446,14 @@ def test_restore_several_paths_brings_the_folders_above_them_once_with_their_tim
     assert report.restored == 8  # three files and five folders
     found, wanted = describe_tree(tmp_path / "destination"), describe_tree(source)
     assert found == {path: wanted[path] for path in wanted if path != b"a/four"}
+
+
+def test_plan_counts_names_of_one_file_once_also_after_some_was_restored(shelf: Shelf, source: Path) -> None:
+    os.link(source / "a/1", source / "a/another name")
+    os.link(source / "a/1", source / "a/third name")
+    shelf.backup.back_up(source)
+    shelf.settle()
+    assert shelf.plan().share == Share(6, 2100)
+    (shelf.place / "destination").mkdir()
+    write_file(shelf.place / "destination/mine", b"not empty any more")
+    assert shelf.plan().share == Share(6, 2100)
