@@ -45,5 +45,5 @@ def _say_adoption(session: CommandSession, adoption: Adoption, place: str) -> No
     for name, (gained, lost) in sorted(adoption.walked.items()):
         say(f"{name}: looked through; it holds {say_count(gained, 'object')} more and {lost:,} fewer than distbackup said")
     if adoption.away:
-        say(f"Not here: {join_words(adoption.away)}; each is looked through when it is plugged in next.")
+        say(f"Not looked through: {join_words(adoption.away)}. Each is when it is plugged in next.")
     say(f"distbackup's database is as it was: {place}")

@@ -131,8 +131,8 @@ def _say_walk(walk: Walk, names_known: bool) -> None:
         say(f"{name}: made known, with {say_count(adopted, 'object')} that it holds")
     if walk.unseen:
         say(
-            f"Not here: {join_words(walk.unseen)}. Each is looked through when it is plugged in next; if one of them was "
-            "used later than these, say 'dsb recover --replace' with it."
+            f"Not looked through: {join_words(walk.unseen)}. Each is when it is plugged in next; if one of them was used later "
+            "than the others, say 'dsb recover --replace' with it."
         )
     if not names_known:
         say(

@@ -3,6 +3,9 @@
 A catalogue that was set back, say to a copy of last month, is wrong about which disk holds what: a session that believes
 it could delete the last copy of a file. It shows on a disk whose copy of the catalogue knows a session that the catalogue
 does not know. Such a disk is not touched until somebody said which of the two is to be believed.
+
+A disk that never had this catalogue's copy (its ``catalogue_generation`` is -1), because the catalogue was recovered or
+taken over without it, is known by hearsay: nothing is deleted anywhere because of it, and its next session walks it first.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from distbackupd.engine.ports import DiskStore
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import CatalogueTrouble, DiskTrouble
 from distbackupd.model.events import Remark
-from distbackupd.model.text import printable
+from distbackupd.model.text import join_words, printable
 
 
 def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
@@ -41,6 +44,21 @@ def look_at_unseen(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
     gained, lost = bench.catalogue.objects.replace_holdings(disk.id, store.objects(), bench.clock.now())
     if gained or lost:
         bench.reporter.tell(Remark(f"{disk.name}: holds {gained:,} objects more and {lost:,} fewer than was known of it"))
+
+
+def relies_on_hearsay(bench: Bench, disk: BackupDisk) -> bool:
+    """Whether some other disk is only said to hold what it holds; told, for nothing may be deleted because of that."""
+    disks = bench.catalogue.disks
+    unseen = [other for other in disks.all() if other.id != disk.id and other.catalogue_generation < 0]
+    names = [other.name for other in unseen if disks.held(other.id)[0]]
+    if names:
+        bench.reporter.tell(
+            Remark(
+                f"{disk.name}: nothing is deleted here until {join_words(names)} was looked through, for what is known of "
+                "it was taken over from elsewhere: plug it in, or say 'dsb disk drop' if it is lost"
+            )
+        )
+    return bool(names)
 
 
 def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_before
-from distbackupd.engine.catalogue_copy import look_at_unseen, refuse_if_set_back, save_catalogue
+from distbackupd.engine.catalogue_copy import look_at_unseen, refuse_if_set_back, relies_on_hearsay, save_catalogue
 from distbackupd.engine.clearing import clear_up
 from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on, usable_capacity
 from distbackupd.engine.execution import Execution, Executor
@@ -149,11 +149,12 @@ def run_session(
         disk = replace(as_plugged(disk, store), clean=False, last_session_at=now, last_path=root)
         bench.catalogue.disks.update(disk)
         look_at_unseen(bench, disk, store)
+        brake = braking.on or relies_on_hearsay(bench, disk)
         if not was_clean:
-            clear_up(bench, disk, store, stop, braking.on)
+            clear_up(bench, disk, store, stop, brake)
         rescue(bench, disk, store, stop)
         capacity = usable_capacity(bench, disk, store)
-        plan = plan_session(bench, disk, capacity, replace(options.policy, brake=braking.on))
+        plan = plan_session(bench, disk, capacity, replace(options.policy, brake=brake))
         executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not was_clean)
         done = executor.done
         remark_on(bench, disk, capacity, plan)

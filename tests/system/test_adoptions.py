@@ -150,7 +150,7 @@ def test_a_disk_that_is_away_is_looked_through_when_it_comes(former: Former, tmp
     former("update")
     former("backup", "one")
     away = one.rename(tmp_path / "away")
-    assert "Not here: one; each is looked through when it is plugged in next." in former.adopt()
+    assert "Not looked through: one. Each is when it is plugged in next." in former.adopt()
     assert "(one) /a" in former.dsb.ok("ls", "/a")
     for path in away.glob("distbackup-objects/*/*"):
         if path.read_text() == "content of a":

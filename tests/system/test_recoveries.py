@@ -84,7 +84,7 @@ def test_the_newest_copy_takes_the_place_of_a_lost_catalogue(shelf: Shelf, tmp_p
     said = shelf.recover("one", "two")
     assert f"Took the copy of the catalogue on two (generation {newest}, written" in said
     assert "one: looked through; it holds 0 objects more and 0 fewer than was known" in said
-    assert "Not here" not in said
+    assert "Not looked through" not in said
     assert (shelf.held_by("/a"), shelf.held_by("/b")) == ("one,two", "two")
     assert generation(shelf.copy_on("one")) == generation(shelf.copy_on("two")) > newest
     assert "0 new, 0 changed, 0 gone" in shelf.dsb.ok("update")
@@ -111,7 +111,7 @@ def test_disks_that_were_not_here_are_named_and_looked_at_when_they_come(shelf: 
     shelf.back_up("one", "two", "one")
     shelf.lose_catalogue()
     away = shelf.disk("two").rename(shelf.place / "away")
-    assert "Not here: two. Each is looked through when it is plugged in next" in shelf.recover("one")
+    assert "Not looked through: two. Each is when it is plugged in next" in shelf.recover("one")
     for path in (away / "distbackup-objects").glob("*/*"):
         path.unlink()
     away.rename(shelf.disk("two"))

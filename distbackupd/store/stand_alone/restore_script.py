@@ -191,6 +191,7 @@ class Restore:
                     say(f"{self.counts['restored']} restored, {self.bytes // 10**6} MB; at {shown(entry.path)}")
         finally:
             self.finish_folders(catalogue, matches)
+        os.sync()
         self.report(names, time.monotonic() - started)
         return 3 if self.counts["missing"] or self.counts["failed"] or self.counts["in the way"] else 0
 

@@ -149,7 +149,7 @@ def _folder(path: Path) -> None:
 
 
 BROKEN = [
-    (_garbage, "is damaged .*put it aside and copy distbackup.sqlite from the backup disk used last"),
+    (_garbage, "is damaged .*mount the backup disk used last and say 'dsb recover'"),
     (_empty, "is empty, so what it knew is lost"),
     (_truncated, "is damaged"),
     (_cut_in_the_header, "is damaged"),

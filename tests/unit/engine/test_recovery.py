@@ -15,6 +15,7 @@ from distbackupd.engine.recovery import FoundDisk, find_disks, rank_copies, take
 from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.store.folder_store import FolderStore
+from tests.fakes.disk_store import BLOCK, FakeDiskStore
 from tests.unit.engine.scenes import NEVER, Scene, scene_at
 
 
@@ -143,6 +144,23 @@ def test_walk_disks_one_that_is_not_known_gets_a_name_that_is_free(scene: Scene,
     walk = walk_disks(scene.bench, found, may_mount=False)
     assert walk.added == {f"disk-{disk.uuid[:8]}": 0}
     assert known(scene, f"disk-{disk.uuid[:8]}").uuid == disk.uuid
+
+
+def test_a_session_deletes_nothing_while_another_disk_is_known_by_hearsay(scene: Scene) -> None:
+    """Else the last copy could go, for the other one is only said to have one too."""
+    scene.bench = replace(scene.bench, open_store=scene._open_store)
+    for number in range(4):
+        scene.write(f"file {number}")
+    scene.scan()
+    one, two = (scene.add_disk(name, FakeDiskStore(4 * BLOCK), capacity=8 * BLOCK) for name in ("one", "two"))
+    scene.back_up(one)
+    scene.back_up(two)
+    scene.write("newcomer")
+    scene.scan()
+    scene.catalogue.disks.update(replace(known(scene, "two"), catalogue_generation=-1))
+    assert scene.back_up(one).deleted_objects == 0
+    assert "one: nothing is deleted here until two was looked through" in scene.reporter.sentences()
+    assert scene.back_up(two).deleted_objects == 1
 
 
 def test_a_session_of_a_disk_that_was_never_seen_believes_it_first(scene: Scene) -> None:
