@@ -45,7 +45,7 @@ def _list_or_heal(session: CommandSession, arguments: argparse.Namespace) -> int
             for names in files:
                 accept(session.bench, names, session.stop, done)
         else:
-            _heal(session, files, done)
+            _heal(session, _surely_meant(files, arguments.words, done), done)
     finally:
         if session.bench.rescued is not None:
             session.bench.rescued.keep_only([item.digest for item in session.bench.catalogue.rot.all()])
@@ -64,6 +64,23 @@ def _chosen(rotten: Sequence[RottenFile], words: Sequence[str]) -> list[RottenFi
             raise UsageError(f"no file that rotted matches '{printable(word)}'; 'dsb heal' lists them")
         chosen |= found
     return [item for names in by_file(rotten) if any(name.file in chosen for name in names) for item in names]
+
+
+def _surely_meant(files: list[Names], words: Sequence[str], done: Healing) -> list[Names]:
+    """Without those that somebody may have written and that are not named one by one.
+
+    Programs that put a file's time back on purpose keep containers of secrets and databases: their old content would be
+    the loss.
+    """
+    named = set(map(os.fsencode, words))
+    sure = []
+    for names in files:
+        if names[0].perhaps_written and not named & {item.path for item in names}:
+            reason = "something was done to it since it was backed up, so perhaps it is meant to be so: name it by itself"
+            done.left += [(item.path, reason) for item in names]
+        else:
+            sure.append(names)
+    return sure
 
 
 def _list(session: CommandSession, rotten: Sequence[RottenFile]) -> None:

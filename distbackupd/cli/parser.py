@@ -184,7 +184,7 @@ def _add_heal(add: Add) -> None:
     heal = add("heal", "List source files whose content rotted where it lies, and bring their good content back")
     words = heal.add_argument("words", metavar="PATH", nargs="*", help="heal these files, or all that rotted below")
     words.completer = complete_virtual_path  # type: ignore[attr-defined]
-    heal.add_argument("--all", action="store_true", help="heal all of them")
+    heal.add_argument("--all", action="store_true", help="heal all of them that nobody can have written on purpose")
     disk = heal.add_argument("--from", dest="disk", metavar="DISK", help="only from this disk")
     disk.completer = complete_disk  # type: ignore[attr-defined]
     heal.add_argument("--accept", action="store_true", help="take what the files hold now for right: then they have changed")

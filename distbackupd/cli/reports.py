@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from distbackupd.cli.forecasts import real_losses, say_losses, say_places
+from distbackupd.cli.moments import say_moment
 from distbackupd.cli.output import say, say_json, say_json_list, say_table
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import Overview, overview
+from distbackupd.engine.verification import Checks, checks_of
 from distbackupd.model.files import EntryKind
 from distbackupd.model.text import printable, say_count, say_size
 from distbackupd.planning.selection import matcher, prefix
@@ -16,6 +18,8 @@ from distbackupd.planning.selection import matcher, prefix
 def info(session: CommandSession) -> int:
     """``dsb info``"""
     state = overview(session.bench)
+    checks = {item.disk.id: checks_of(session.bench, item.disk) for item in state.disks}
+    rotten = len(session.bench.catalogue.rot.all())
     if session.json:
         say_json(
             {
@@ -36,9 +40,12 @@ def info(session: CommandSession) -> int:
                         "copies": {str(copies): size for copies, size in sorted(item.by_copies.items())},
                         "saturated": item.saturated,
                         "last_session_at": item.disk.last_session_at,
+                        "verified_share": round(checks[item.disk.id].share, 4),
+                        "verified_since": checks[item.disk.id].oldest,
                     }
                     for item in state.disks
                 ],
+                "rotten_files": rotten,
             }
         )
         return 0
@@ -47,7 +54,21 @@ def info(session: CommandSession) -> int:
         losses, names = real_losses(session)
         say_losses(losses, names, most=2)
         say_places(session, losses)
+    held = [f"{item.disk.name} {_said_of(checks[item.disk.id])}" for item in state.disks if item.objects]
+    if held:
+        say(f"Read again and found good: {', '.join(held)}.")
+    if rotten:
+        say(f"{say_count(rotten, 'source file')} rotted: 'dsb heal' lists them.")
     return 0
+
+
+def _said_of(checks: Checks) -> str:
+    """``all since 2026-10-01``, ``37% so far``, ``nothing yet``."""
+    if checks.oldest is None:
+        return "nothing yet"
+    if checks.share < 1:
+        return f"{checks.share:.0%} so far"
+    return f"all since {say_moment(checks.oldest).partition(' ')[0]}"
 
 
 def print_overview(state: Overview, exclude_saturated: bool = False, title: str = "Usage:") -> None:

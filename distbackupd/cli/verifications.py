@@ -115,12 +115,8 @@ def _print(session: CommandSession, report: _Report, strike: bool) -> None:
     if done.bad and strike:
         what = "deleted" if session.arguments.delete else "moved to bad-objects"
         say(f"Bad copies were struck from the catalogue and {what}.")
-        if mending.copied:
-            say(f"Copied again from the sources: {mending.copied:,}.")
         if mending.elsewhere:
-            say(f"Only on other disks now: {mending.elsewhere:,}.")
-        if mending.lost:
-            say(f"Lost, for no source and no other disk has them: {mending.lost:,}.")
+            say(f"Only on other disks now, for no source has them: {mending.elsewhere:,}.")
 
 
 def _errors_file(target: str | None) -> AbstractContextManager[TextIO | None]:

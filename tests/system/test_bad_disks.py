@@ -254,10 +254,12 @@ def test_a_flipped_bit_is_found_struck_and_copied_again(dsb: Dsb, disk: LoopDisk
         done = dsb("verify", "one")
         assert done.status == 7
         assert "2 bad files." in done.out
-        assert "struck from the catalogue and moved to bad-objects; 'dsb backup one' copies them again" in done.out
+        assert "Bad copies were struck from the catalogue and moved to bad-objects." in done.out
+        assert "one: copied 2 bad objects again from the sources" in done.out
         assert sorted(path.name for path in (root / "bad-objects").iterdir()) == sorted([first.name, second.name])
-        assert "copied 2 objects" in dsb.ok("backup", "one")
-        assert "No bad files" in dsb.ok("verify", "one")
+        assert "read 5 objects (1.50 MB)" in (told := dsb.ok("verify", "one"))
+        assert "No bad files" in told
+        assert "nothing to do" in dsb.ok("backup", "one")
         dsb.ok("restore", "one", tmp_path / "restored")
         assert len(list((tmp_path / "restored").iterdir())) == 5
 
