@@ -41,11 +41,11 @@ venv: .venv/complete ## build .venv with dsb and distbackupd in it
 	@touch $@
 
 # The program whose place we take, for tests of taking over what it wrote.
-build/distbackup/complete: packaging/distbackup.txt
+build/distbackup/complete: tests/bed/distbackup.txt
 	@packaging/prepare.sh build
 	@rm -rf build/distbackup
 	@$(PYTHON) -m venv build/distbackup
-	@build/distbackup/bin/pip install -qq --no-deps --only-binary :all: --requirement packaging/distbackup.txt
+	@build/distbackup/bin/pip install -qq --no-deps --only-binary :all: --requirement tests/bed/distbackup.txt
 	@touch $@
 
 lint: venv ## only the linters, the types and the import contracts
