@@ -10,7 +10,7 @@ import pytest
 from tests.bed.package import debian_package
 from tests.vm.image import the_image
 from tests.vm.machine import Machine, Origin, tell, virtual_machine
-from tests.vm.station import SOURCE, Station, station
+from tests.vm.station import SOURCE, UNIT, Journal, Station, station
 
 TREES = Path(__file__).parents[1] / "trees.py"
 
@@ -32,7 +32,10 @@ def installed(image: Origin, tmp_path_factory: pytest.TempPathFactory) -> Origin
         machine.run("dpkg --install --force-confold --force-unsafe-io /root/distbackupd.deb", seconds=300)
         nasty = f"from pathlib import Path; from trees import *; build_nasty_tree(Path('{SOURCE}'))"
         machine.run(f'cd /root && python3 -c "{nasty}"')
-        machine.run(f"dsb source map /source {SOURCE} && dsb update")
+        machine.run(f"dsb source map /source {SOURCE} && systemctl restart {UNIT}")
+        journal = Journal(machine)
+        journal.wait("^scanned .* [1-9][0-9]* new", "^watching 1 source for changes$")
+        journal.close()
         return machine.freeze()
 
 
