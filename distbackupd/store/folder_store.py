@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -336,10 +337,28 @@ class FolderStore:
                 answers = os.read(descriptor, 1)
             finally:
                 os.close(descriptor)
+            if self._filesystem_type.startswith("fuse"):
+                self._prove_that_it_can_be_written()
         if not answers:
             raise disk_trouble(error, self.root) from error
         missing = isinstance(error, FileNotFoundError)
         return CopyVerdict(digest, size, "it is missing" if missing else f"it cannot be read: {error.strerror}")
+
+    def _prove_that_it_can_be_written(self) -> None:
+        """What a driver in user space gives to be read may come from memory; what is flushed goes to the disk."""
+        path = self._unfinished + b"/answer"
+        try:
+            descriptor = _create(path)
+        except OSError as error:
+            if error.errno == errno.EROFS:
+                return
+            raise
+        try:
+            os.write(descriptor, b"?")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            _unlink(path)
 
     def _path(self, digest: bytes) -> bytes:
         name = digest.hex().encode()

@@ -16,6 +16,8 @@ from distbackupd.streams import CHUNK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _MARGIN = 1 << 30
 """Bytes of room that are left to others, the catalogue first of all."""
+_SHARE = 4
+"""One content takes at most such a part of what is free beyond that: it lies on the machine's own disk."""
 
 
 class RescueFolder:
@@ -40,7 +42,7 @@ class RescueFolder:
             with self._in_words():
                 os.makedirs(self._folder, mode=0o700, exist_ok=True)
                 state = os.statvfs(self._folder)
-                if size + _MARGIN > state.f_bavail * state.f_frsize:
+                if size > (state.f_bavail * state.f_frsize - _MARGIN) // _SHARE:
                     return False
                 self._copy(content, digest, pulse)
         finally:

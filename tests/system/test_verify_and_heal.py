@@ -122,6 +122,32 @@ def test_check_disk_that_fails_has_no_bad_and_no_missing_copies(what: str, tmp_p
                 store.check(asked, 3_000_000, NEVER)
 
 
+@pytest.mark.needs("root", "loop", "nbd", "mkfs.ntfs", "ntfs-3g")
+def test_check_disk_that_fails_is_noticed_behind_a_driver_in_user_space_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service cannot look at the device; all it sees is what the driver says, and that comes from memory."""
+    monkeypatch.setattr(
+        "tests.bed.fault_disk.make_image", lambda path, *_, megabytes: make_foreign_image(path, "ntfs", megabytes)
+    )
+    with fault_disk(tmp_path / "bed", "ntfs", 64) as disk:
+        root = tmp_path / "mnt"
+        root.mkdir()
+        run("ntfs-3g", disk.volume.device, root)
+        store = prepared(root, "fuseblk", "/nowhere")
+        copies = [put(store, root, os.urandom(3_000_000))[0] for _ in range(5)]
+        run("umount", root)
+        run("ntfs-3g", disk.volume.device, root)
+        store = prepared(root, "fuseblk", "/nowhere")
+        disk.die()
+        found = []
+        for digest in [*copies, hashlib.sha256(b"never there").digest()]:
+            with contextlib.suppress(DiskTrouble):
+                found.append(store.check(digest, 3_000_000, NEVER).problem)
+        assert set(found) <= {""}, "what was read ahead is good, and the rest is trouble"
+        assert len(found) < 6
+
+
 @pytest.fixture
 def dsb(tmp_path: Path) -> Dsb:
     """A catalogue with eight files of 300 kB."""

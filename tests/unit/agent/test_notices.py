@@ -65,7 +65,9 @@ ONE_OF_EACH = [
     ROTTED, LOST, CopiesMended("photos-03", "u3", 2), SourceHealed(b"/photos/a.jpg"),
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
-    ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
+    ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0),
+    Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(),
+    FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
 ]  # fmt: skip
 
 
