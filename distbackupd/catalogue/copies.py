@@ -80,7 +80,7 @@ class CatalogueCopies:
         return look_at(path)
 
     def take(self, copy: CatalogueCopy) -> bytes:
-        """Put a sound copy in the catalogue's place; where what was there is kept (empty: nothing was)."""
+        """Put a sound copy in the catalogue's place; where what was there is kept (empty: nothing was). See the port."""
         beside = self._path.with_name(self._path.name + ".new")
         with place_in_words(self._path):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,6 +88,7 @@ class CatalogueCopies:
                 _copy_durably(copy.path, beside)
                 # What was copied is checked, so that the disk is read once.
                 check(os.fsencode(beside))
+                _forget_copies_on_disks(beside)
                 kept = self.put_aside()
                 beside.rename(self._path)
                 _flush_folder(self._path.parent)
@@ -140,6 +141,11 @@ def _read(file: BinaryIO, path: bytes) -> bytes:
         return file.read(1 << 20)
     except OSError as error:
         raise DamagedCopy(f"{printable(path)} cannot be read to its end: {error.strerror}") from error
+
+
+def _forget_copies_on_disks(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE disk SET catalogue_generation = -1")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -46,14 +46,12 @@ def recover(arguments: argparse.Namespace) -> int:
     settings = load_settings(Path(arguments.config) if arguments.config else None)
     mounter = system_mounter(settings)
     reporter = make_reporter(arguments.json)
-    stop = threading.Event()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(stopped_by_signals(stop))
         found = find_disks(open_store, _places(arguments.paths, mounter, stack), reporter)
         if not found and not arguments.copy:
             raise UsageError(_where_are_they(arguments.paths, mounter))
         if arguments.objects:
-            return _recover_objects(arguments, found, reporter, stop)
+            return _recover_objects(arguments, found, reporter)
         return _recover_catalogue(arguments, found, mounter, reporter, stack)
 
 
@@ -131,8 +129,8 @@ def _say_walk(walk: Walk, names_known: bool) -> None:
         say(f"{name}: made known, with {say_count(adopted, 'object')} that it holds")
     if walk.unseen:
         say(
-            f"Not looked through: {join_words(walk.unseen)}. Each is when it is plugged in next; if one of them was used later "
-            "than the others, say 'dsb recover --replace' with it."
+            f"Not looked through: {join_words(walk.unseen)}. Each is when it is plugged in next, and nothing is deleted "
+            "until then; if one of them was used later than the others, say 'dsb recover --replace' with it."
         )
     if not names_known:
         say(
@@ -144,9 +142,7 @@ def _say_walk(walk: Walk, names_known: bool) -> None:
 # --- contents by hash ---
 
 
-def _recover_objects(
-    arguments: argparse.Namespace, found: list[FoundDisk], reporter: Reporter, stop: threading.Event
-) -> int:
+def _recover_objects(arguments: argparse.Namespace, found: list[FoundDisk], reporter: Reporter) -> int:
     destination = os.path.realpath(os.fsencode(os.path.expanduser(arguments.objects)))
     if os.path.lexists(destination) and not os.path.isdir(destination):
         raise UsageError(f"{printable(destination)} is no folder; nothing was restored")
@@ -157,7 +153,8 @@ def _recover_objects(
         for disk in found:
             say(f"Would bring back the contents on {disk.name}")
         return 0
-    with open_target(destination) as target:
+    stop = threading.Event()
+    with stopped_by_signals(stop), open_target(destination) as target:
         for disk in found:
             bring_objects(disk.store, target, report, reporter, Meter(stop))
     if arguments.json:

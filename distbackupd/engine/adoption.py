@@ -21,7 +21,7 @@ from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.virtual_tree import join, parent
 from distbackupd.model.adoption import FormerDisk, FormerFile
 from distbackupd.model.disks import BackupDisk, default_capacity
-from distbackupd.model.errors import DiskTrouble, UsageError
+from distbackupd.model.errors import DiskTrouble, Interrupted, UsageError
 from distbackupd.model.events import Event, FileSkipped, Remark, ScanFinished, SourceLocked
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind
 from distbackupd.model.sources import FolderSettings
@@ -64,7 +64,10 @@ def adopt(bench: Bench, former: FormerDatabase, stop: Stop, simulate: bool = Fal
         bench.catalogue.sources.set_settings(path, folder_settings)
     for disk in disks:
         _take_over_disk(bench, former, disk)
-    _take_over_files(bench, former, stop, adoption)
+    try:
+        _take_over_files(bench, former, stop, adoption)
+    except Interrupted as interrupted:
+        raise Interrupted("stopped; what was taken over stays, 'dsb import-distbackup' goes on there") from interrupted
     for disk in disks:
         _look_through(bench, disk, adoption)
     return adoption

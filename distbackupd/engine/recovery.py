@@ -115,7 +115,7 @@ def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Wal
     """Believe what lies on each disk that is here, make those known that the catalogue does not know, name the others.
 
     ``may_mount``: disks that the catalogue knows and that are only plugged in are mounted for it. A disk that was not
-    seen is walked when its next session begins.
+    seen stays known by hearsay, and is walked when its next session begins. Stopped at any moment, no harm is done.
     """
     walk = Walk()
     by_uuid = {disk.identity.uuid: disk for disk in found}
@@ -124,13 +124,13 @@ def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Wal
         try:
             with _reached(bench, disk, here, may_mount) as place:
                 if place is None:
-                    _leave_unseen(bench, disk, walk)
+                    walk.unseen.append(disk.name)
                 else:
                     walk.walked[disk.name] = _walk(bench, disk, *place)
         except DiskTrouble as trouble:
             bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
             if disk.name not in walk.walked:
-                _leave_unseen(bench, disk, walk)
+                walk.unseen.append(disk.name)
     for other in by_uuid.values():
         try:
             enrolled = enrol(bench, _free_name(bench, other.identity), other.root, None)
@@ -155,11 +155,6 @@ def _walk(bench: Bench, disk: BackupDisk, root: bytes, mount: Mount) -> tuple[in
     )
     bench.catalogue.disks.update(disk)
     return refresh(bench, disk, store)
-
-
-def _leave_unseen(bench: Bench, disk: BackupDisk, walk: Walk) -> None:
-    walk.unseen.append(disk.name)
-    bench.catalogue.disks.update(replace(disk, catalogue_generation=-1))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -80,6 +82,7 @@ def test_a_catalogue_that_cannot_be_used_is_told_and_left_alone(dsb: Dsb, tmp_pa
 
 
 def test_the_copy_on_a_disk_takes_the_place_of_a_broken_catalogue(dsb: Dsb, tmp_path: Path) -> None:
+    """With nothing but cp; ``dsb recover`` does more."""
     paths = dsb.ok("ls")
     dsb.catalogue.write_bytes(b"broken")
     dsb.catalogue.rename(tmp_path / "aside")
@@ -88,6 +91,24 @@ def test_the_copy_on_a_disk_takes_the_place_of_a_broken_catalogue(dsb: Dsb, tmp_
     dsb.ok("restore", "one", tmp_path / "restored")
     assert "0 new, 0 changed, 0 gone" in dsb.ok("update")
     assert "one: copied" not in dsb.ok("backup", "one")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bits_flipped_in_the_catalogue_never_end_a_command_without_a_sentence(dsb: Dsb, tmp_path: Path, seed: int) -> None:
+    good, dice = dsb.catalogue.read_bytes(), random.Random(seed)
+    damaged = bytearray(good)
+    for _ in range((1, 5, 40)[seed % 3]):
+        damaged[dice.randrange(100, len(good))] ^= 1 << dice.randrange(8)
+    for words in (("ls",), ("info",), ("restore", "one", tmp_path / "restored"), ("update",), ("backup", "one")):
+        for path in dsb.folder.glob("distbackup.sqlite*"):
+            path.unlink()
+        dsb.catalogue.write_bytes(damaged)
+        done = dsb(*words)
+        assert done.status in (0, 3, 5, 7), done
+        assert "Traceback" not in done.err
+    # Whatever was believed, no object was harmed.
+    for path in tmp_path.glob("disk/distbackup-objects/*/*"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
 
 
 @pytest.mark.parametrize("harm", ["garbage", "empty", "newer", "distbackup's own"])

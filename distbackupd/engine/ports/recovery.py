@@ -25,7 +25,8 @@ class CatalogueCopies(Protocol):
     def take(self, copy: CatalogueCopy) -> bytes:
         """Put a copy in the catalogue's place, durably; where what was there is kept (empty: nothing was).
 
-        Raises CatalogueTrouble if it is damaged, and nothing was changed.
+        All disks are known by hearsay then (their ``catalogue_generation`` is -1), until they are looked through. Raises
+        DamagedCopy, and other CatalogueTrouble if the place cannot be written; nothing was changed then.
         """
 
     def put_aside(self) -> bytes:

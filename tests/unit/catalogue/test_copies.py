@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def copy(tmp_path: Path) -> bytes:
     """A copy of a catalogue with a disk and a session that began at 100."""
     path = os.fsencode(tmp_path / "copy of it.sqlite")
     with open_catalogue(tmp_path / "first") as catalogue:
-        catalogue.sessions.start(add_disk(catalogue, "one"), 100)
+        disk = add_disk(catalogue, "one")
+        catalogue.disks.update(replace(disk, catalogue_generation=1))
+        catalogue.sessions.start(disk, 100)
         catalogue.write_copy(path)
     return path
 
@@ -134,7 +137,7 @@ def test_take_puts_it_in_place_and_keeps_what_was_there_with_its_wal(tmp_path: P
         "distbackup.sqlite.kept-2-shm": b"its shm",
     }
     with open_catalogue(folder) as catalogue:
-        assert [disk.name for disk in catalogue.disks.all()] == ["one"]
+        assert [(disk.name, disk.catalogue_generation) for disk in catalogue.disks.all()] == [("one", -1)]
 
 
 def test_take_a_damaged_one_changes_nothing(tmp_path: Path, copy: bytes) -> None:
