@@ -27,6 +27,8 @@ from distbackupd.model.text import printable
 _VERSION = 31
 """The version of its tables that distbackup 1.0.20 writes."""
 _FILE = "virtual_path, size, last_modified, ino, hash, priority, maxcopies"
+_FOLDER = "rtrim(virtual_path, replace(virtual_path, '/', ''))"
+"""Of a path everything up to its last slash."""
 _HASH = re.compile(rb"[0-9a-fA-F]{64}")
 
 
@@ -97,13 +99,13 @@ class DistbackupDatabase:
         return None if row is None else _file(row)
 
     def below(self, path: bytes) -> Iterator[FormerFile]:
-        """Regular files and symbolic links at and below the virtual path."""
+        """Regular files and symbolic links at and below the virtual path, those of one folder together."""
         top = path.rstrip(b"/")
         place = "(virtual_path = CAST(? AS TEXT) OR (virtual_path > CAST(? AS TEXT) AND virtual_path < CAST(? AS TEXT)))"
         values = (path, top + b"/", top + b"0")
         rows = self._connection.execute(
-            f"SELECT {_FILE}, '' FROM file_tree WHERE {place} UNION ALL "
-            f"SELECT virtual_path, 0, 0, 0, NULL, 1, NULL, target FROM symbolic_link WHERE {place}",
+            f"SELECT * FROM (SELECT {_FILE}, '' FROM file_tree WHERE {place} UNION ALL "
+            f"SELECT virtual_path, 0, 0, 0, NULL, 1, NULL, target FROM symbolic_link WHERE {place}) ORDER BY {_FOLDER}",
             values + values,
         )
         return (_file(row[:7])._replace(target=row[7]) for row in rows)

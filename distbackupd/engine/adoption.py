@@ -157,8 +157,8 @@ def _keep_unseen(bench: Bench, former_files: Iterator[FormerFile]) -> int:
     """
     files, now, kept = bench.catalogue.files, bench.clock.now(), 0
     made: set[bytes] = set()
-    by_folder = sorted((file for file in former_files if file.digest or file.target or not file.size), key=_place)
-    for folder, members in itertools.groupby(by_folder, key=lambda file: parent(file.path)):
+    whole = (file for file in former_files if file.digest or file.target or not file.size)
+    for folder, members in itertools.groupby(whole, key=lambda file: parent(file.path)):
         _make_folders(bench, folder, made, now)
         known = {entry.name for entry in files.folder(folder)}
         added: list[tuple[Entry, int | None]] = []
@@ -173,11 +173,6 @@ def _keep_unseen(bench: Bench, former_files: Iterator[FormerFile]) -> int:
             kept += len(added)
     files.commit()
     return kept
-
-
-def _place(file: FormerFile) -> tuple[bytes, bytes]:
-    folder, _, name = file.path.rpartition(b"/")
-    return folder, name
 
 
 def _make_folders(bench: Bench, folder: bytes, made: set[bytes], now: int) -> None:

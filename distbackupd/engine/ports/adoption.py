@@ -28,4 +28,4 @@ class FormerDatabase(Protocol):
         """The regular file at the virtual path."""
 
     def below(self, path: bytes) -> Iterator[FormerFile]:
-        """Regular files and symbolic links at and below the virtual path."""
+        """Regular files and symbolic links at and below the virtual path, those of one folder together."""
