@@ -122,12 +122,12 @@ def open_distbackup(folder: Path) -> Iterator[DistbackupDatabase]:
         UsageError: there is none.
         CatalogueTrouble: it is damaged, or not of distbackup 1.0.20.
     """
-    path = folder / FILE_NAME if folder.is_dir() else folder
-    told = printable(os.fsencode(path))
-    if not path.is_file():
-        raise UsageError(f"there is no database of distbackup at {told}; name the folder where it lies")
+    told = printable(os.fsencode(folder))
     with contextlib.ExitStack() as stack:
         try:
+            path = folder / FILE_NAME if folder.is_dir() else folder
+            if not path.is_file():
+                raise UsageError(f"there is no database of distbackup at {told}; name the folder where it lies")
             connection = stack.enter_context(contextlib.closing(_open(path, stack)))
             connection.text_factory = bytes
             _check(connection, told)

@@ -242,6 +242,8 @@ class FolderStore:
             path = self.root + b"/" + CATALOGUE
             beside = path + b".new"
             _unlink(beside)
+            # What keeps a file from being made is told better here than by SQLite.
+            os.close(_create(beside))
             try:
                 write_copy(beside)
                 flush_paths([beside])

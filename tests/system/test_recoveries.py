@@ -14,7 +14,7 @@ import pytest
 from distbackupd.catalogue import schema
 from tests.bed.loop_disks import loop_disk, mounted_at
 from tests.bed.old_catalogues import write_as_version
-from tests.bed.programs import Dsb, running_daemon
+from tests.bed.programs import NOBODY, Dsb, running_daemon
 from tests.trees import assert_same_tree, build_nasty_tree
 
 
@@ -307,6 +307,23 @@ def test_nothing_here_says_what_to_do(shelf: Shelf, tmp_path: Path) -> None:
     assert "there is no backup disk at" in shelf.dsb.refused(2, "recover", tmp_path / "source")
     assert "cannot be reached" in shelf.dsb.refused(2, "recover", tmp_path / "nowhere")
     assert not shelf.dsb.folder.exists()
+
+
+@pytest.mark.needs("root")
+def test_an_ordinary_user_takes_the_copy_from_a_disk_that_only_root_may_write(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.write("a")
+    shelf.back_up("one")
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    (tmp_path / "home").mkdir()
+    os.chown(tmp_path / "home", NOBODY, NOBODY)
+    dsb = Dsb(tmp_path / "home" / "catalogue")
+    done = dsb("recover", shelf.disk("one"), user=NOBODY)
+    assert done.status == 0, done
+    assert "one: the disk at" in done.out
+    assert "may not be written by this user" in done.out
+    assert "Not looked through: one." in done.out
+    assert "(one) /a" in dsb.ok("ls", user=NOBODY)
 
 
 def test_simulated_changes_nothing(shelf: Shelf) -> None:
