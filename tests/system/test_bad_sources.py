@@ -69,7 +69,9 @@ def test_a_source_that_vanished_keeps_its_files(scene: Scene) -> None:
     )
     assert (scene.paths(), scene.objects()) == (paths, objects)
     strict = Dsb(scene.dsb.folder, keep_deleted="0")
-    strict.ok("backup", "one")
+    braked = strict("backup", "one")
+    assert braked.status == 0
+    assert f"the brake is on: the source {scene.source} is missing. Nothing is deleted on any disk" in braked.err
     assert scene.objects() == objects
     (scene.place / "away").rename(scene.source)
     assert "0 new, 0 changed, 0 gone" in scene.dsb.ok("update")
@@ -172,7 +174,7 @@ def test_a_file_with_other_bytes_but_the_same_size_and_time_is_not_copied(scene:
     path.write_bytes(bytes(state.st_size))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert scene.dsb("backup", "one").err == (
-        "/below/5: skipped, its content is not what it was when it was hashed; it will be tried again\n"
+        "/below/5: its content changed, but not its size and time, so it rotted; no disk has the good content, see 'dsb heal'\n"
     )
     assert len(scene.objects()) == 9
 

@@ -195,9 +195,9 @@ def test_a_file_that_changes_while_it_is_hashed_is_looked_at_again(scene: Scene)
 @pytest.mark.parametrize(
     ("size", "later", "reason"),
     [
-        (None, lambda path: os.truncate(path, 10), "its content is not what it was when it was hashed"),
+        (None, lambda path: os.truncate(path, 10), "it changed since it was scanned"),
         (1 << 30, lambda path: os.truncate(path, 2 << 30), "it grew while it was copied"),
-        (1 << 30, lambda path: path.unlink(), "its content is not what it was when it was hashed"),
+        (1 << 30, lambda path: path.unlink(), "it is not there any more"),
     ],
     ids=["shrinks", "grows", "goes"],
 )
