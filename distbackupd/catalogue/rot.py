@@ -40,8 +40,8 @@ class RotTable:
         row = self._database.execute("SELECT coalesce(sum(size), 0) FROM file WHERE gone = 0").fetchone()
         return int(row[0])
 
-    def record(self, path: bytes, object_id: int, reading: Reading, now: int) -> bool:
-        """The living file, and all names of its inode, hold this instead of the object; whether that is news."""
+    def record(self, path: bytes, object_id: int, reading: Reading, now: int) -> RottenFile | None:
+        """The living file, and all names of its inode, hold this instead of the object; None: that is no news."""
         folder, _, name = path.rpartition(b"/")
         with self._database.transaction() as connection:
             row = connection.execute(
@@ -50,7 +50,7 @@ class RotTable:
                 (folder or b"/", name, object_id),
             ).fetchone()
             if row is None:
-                return False
+                return None
             file, device, inode = row
             known = connection.execute("SELECT found FROM rotten_file WHERE file = ?", (file,)).fetchone()
             connection.execute(
@@ -58,15 +58,19 @@ class RotTable:
                 "WHERE id = ? OR (inode = ? AND device = ? AND inode <> 0 AND object = ? AND gone = 0)",
                 (now, reading.digest, reading.ctime_ns, file, inode, device, object_id),
             )
-        return known is None or known[0] != reading.digest
+        return None if known is not None and known[0] == reading.digest else self._some("file.id = ?", (file,))[0]
 
     def all(self) -> list[RottenFile]:
         """What is not resolved, by folder and name. A file that changed or went since is none."""
+        return self._some("TRUE", ())
+
+    def _some(self, condition: str, values: Sequence[int]) -> list[RottenFile]:
         sets = self._holders.all()
         rows = self._database.execute(
             "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, holders, seen, found_at, found, "
             "ctime_ns FROM rotten_file JOIN file ON file.id = rotten_file.file JOIN folder ON folder.id = folder "
-            "JOIN object ON object.id = object WHERE gone = 0 ORDER BY path, name"
+            f"JOIN object ON object.id = object WHERE gone = 0 AND {condition} ORDER BY path, name",
+            values,
         )
         return [RottenFile._make((row[0], join(row[1], row[2]), *row[3:9], sets[row[9]], *row[10:])) for row in rows]
 

@@ -13,9 +13,9 @@ def record_rot(bench: Bench, path: bytes, object_id: int, reading: Reading) -> b
 
     Until it is resolved no copy is made from it, nor from another name of it.
     """
-    if not bench.catalogue.rot.record(path, object_id, reading, bench.clock.now()):
+    rotten = bench.catalogue.rot.record(path, object_id, reading, bench.clock.now())
+    if rotten is None:
         return False
-    rotten = next(file for file in bench.catalogue.rot.all() if file.path == path)
     bench.reporter.tell(
         SourceRotted(
             path,

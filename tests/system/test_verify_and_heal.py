@@ -184,6 +184,27 @@ def flip(path: Path) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+@pytest.mark.parametrize("kind", [on("ext4", "ext4"), on("xfs", "xfs"), on("btrfs", "btrfs")])
+def test_what_the_medium_has_lost_is_struck_and_copied_again(kind: str, dsb: Dsb, tmp_path: Path) -> None:
+    """btrfs sees by its checksums that a sector is wrong, and mostly does not give it at all."""
+    with loop_disk(tmp_path, kind, megabytes={"xfs": 320}.get(kind, 200)) as disk:
+        with mounted_at(disk.device, tmp_path / "disk") as root:
+            dsb.ok("disk", "add", "one", root)
+            dsb.ok("backup", "one")
+        flip_on_the_medium(disk.image, (tmp_path / "source" / "3").read_bytes())
+        with mounted_at(disk.device, tmp_path / "disk") as root:
+            done = dsb("--json", "verify", "one")
+            assert done.status == 7
+            report = json.loads(done.out)
+            (bad,) = report["bad"]
+            unreadable = {"it cannot be read: Input/output error"} if kind == "btrfs" else set[str]()
+            assert bad["problem"] in {"its content does not match its name"} | unreadable
+            assert (bad["path"], report["copied_again"]) == ("/3", 1)
+            assert [path.name for path in (root / "bad-objects").iterdir()] == [bad["hash"]]
+            assert dsb.json("verify", "one")["bad"] == []
+            assert "nothing to do" in dsb.ok("backup", "one")
+
+
 @needs_disks
 def test_an_object_under_a_wrong_name_is_a_bad_copy(dsb: Dsb, disk: LoopDisk, tmp_path: Path) -> None:
     with mounted_at(disk.device, tmp_path / "disk") as root:

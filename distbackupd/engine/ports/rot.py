@@ -28,8 +28,8 @@ class RotTable(Protocol):
     def total(self) -> int:
         """Bytes of all living files."""
 
-    def record(self, path: bytes, object_id: int, reading: Reading, now: int) -> bool:
-        """The living file, and all names of its inode, hold this instead of the object; whether that is news.
+    def record(self, path: bytes, object_id: int, reading: Reading, now: int) -> RottenFile | None:
+        """The living file, and all names of its inode, hold this instead of the object; None: that is no news.
 
         Until it is resolved the file is no source of copies. Nothing is recorded if it is known otherwise by now.
         """
