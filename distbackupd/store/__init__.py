@@ -8,6 +8,6 @@
     distbackup-restore.py, README.txt   how to bring it back without this program
 
 Durable means: written beside, flushed, renamed, flushed again; in batches, one flush for many objects. ``folder_store``
-does it · ``flushing`` what a flush is on which file system · ``identity`` the JSON file · ``stand_alone`` what lies on
-every disk for the day on which only the disk is left.
+does it · ``catalogue_copy`` the copy and the leaflets beside it · ``flushing`` what a flush is on which file system ·
+``identity`` the JSON file · ``stand_alone`` what lies on every disk for the day on which only the disk is left.
 """

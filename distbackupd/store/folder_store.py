@@ -8,14 +8,13 @@ import hashlib
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
 from distbackupd.model.disks import FAT_LARGEST_FILE, DiskIdentity, Space
 from distbackupd.model.errors import ContentDiffers, DiskReadOnly, Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.text import printable
-from distbackupd.store import stand_alone
+from distbackupd.store.catalogue_copy import find_copies, replace_copy, write_leaflets
 from distbackupd.store.flushing import flush_filesystem, flush_paths, flushes_as_a_whole
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
 from distbackupd.store.trouble import disk_trouble, in_words
@@ -24,12 +23,10 @@ from distbackupd.streams import CHUNK, hash_descriptor, thread_buffer
 OBJECTS = b"distbackup-objects"
 UNFINISHED = b"distbackup-tmp"
 BAD_OBJECTS = b"bad-objects"
-CATALOGUE = b"distbackup.sqlite"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _OLD_UNFINISHED = re.compile(
     rb"distbackup-tmp\.\d+\.\d+|(distbackup-disk\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
 )
-_KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-\d+")
 _WRITE_BACK = 8 << 20
 """After so many bytes of a large copy the kernel is asked to write them out."""
 
@@ -227,8 +224,7 @@ class FolderStore:
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
         with in_words(self.root):
-            names = [name for name in os.listdir(self.root) if name == CATALOGUE or (kept and _KEPT.fullmatch(name))]
-        return [self.root + b"/" + name for name in sorted(names)]
+            return find_copies(self.root, kept)
 
     def save_catalogue(
         self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = lambda _path: False
@@ -239,25 +235,8 @@ class FolderStore:
         """
         identity = self.identity()
         with in_words(self.root):
-            path = self.root + b"/" + CATALOGUE
-            beside = path + b".new"
-            _unlink(beside)
-            # What keeps a file from being made is told better here than by SQLite.
-            os.close(_create(beside))
-            try:
-                write_copy(beside)
-                flush_paths([beside])
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    _unlink(beside)
-                raise
-            strange = os.path.lexists(path) and (_is_strange(path, beside) or must_be_kept(path))
-            kept = _keep_beside(path) if strange else b""
-            os.rename(beside, path)
-            if identity is not None:
-                written = time.strftime("%Y-%m-%d %H:%M")
-                self._replace_if_other(b"README.txt", stand_alone.readme(identity.name, identity.uuid, written).encode())
-            self._replace_if_other(b"distbackup-restore.py", stand_alone.restore_script())
+            kept = replace_copy(self.root, write_copy, must_be_kept)
+            write_leaflets(self.root, identity)
             self._flush([self.root])
         return kept
 
@@ -387,39 +366,6 @@ class FolderStore:
                 os.close(descriptor)
         else:
             flush_paths(paths)
-
-    def _replace_if_other(self, name: bytes, content: bytes) -> None:
-        path = self.root + b"/" + name
-        try:
-            with open(path, "rb") as file:
-                if file.read(len(content) + 1) == content:
-                    return
-        except FileNotFoundError:
-            pass
-        write_beside(path, content)
-
-
-def _is_strange(path: bytes, ours: bytes) -> bool:
-    """Whether what lies at ``path`` was written by another program than this, or a newer one."""
-    application, version = _read_header(path)
-    our_application, our_version = _read_header(ours)
-    return application != our_application or version > our_version
-
-
-def _keep_beside(path: bytes) -> bytes:
-    """Give it another name beside: which."""
-    number = 1
-    while os.path.lexists(kept := path + b".kept-%d" % number):
-        number += 1
-    os.rename(path, kept)
-    return kept
-
-
-def _read_header(path: bytes) -> tuple[bytes, bytes]:
-    """Application and version, which SQLite keeps at fixed places; empty where there is too little."""
-    with open(path, "rb") as file:
-        header = file.read(100)
-    return header[68:72], header[60:64]
 
 
 def _is_folder(path: bytes) -> bool:
