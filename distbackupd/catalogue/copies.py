@@ -88,7 +88,7 @@ class CatalogueCopies:
                 _copy_durably(copy.path, beside)
                 # What was copied is checked, so that the disk is read once.
                 check(os.fsencode(beside))
-                _forget_copies_on_disks(beside)
+                _make_hearsay(beside)
                 kept = self.put_aside()
                 beside.rename(self._path)
                 _flush_folder(self._path.parent)
@@ -143,9 +143,14 @@ def _read(file: BinaryIO, path: bytes) -> bytes:
         raise DamagedCopy(f"{printable(path)} cannot be read to its end: {error.strerror}") from error
 
 
-def _forget_copies_on_disks(path: Path) -> None:
+def _make_hearsay(path: Path) -> None:
+    """What was known when the copy was written need not be so any more."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE disk SET catalogue_generation = -1")
+        connection.execute(
+            "UPDATE session SET outcome = 'interrupted', sentence = disk_name || ': ended when this copy of the catalogue "
+            "was written already' WHERE outcome = 'running'"
+        )
 
 
 def _flush_folder(folder: Path) -> None:

@@ -138,6 +138,7 @@ def test_take_puts_it_in_place_and_keeps_what_was_there_with_its_wal(tmp_path: P
     }
     with open_catalogue(folder) as catalogue:
         assert [(disk.name, disk.catalogue_generation) for disk in catalogue.disks.all()] == [("one", -1)]
+        assert [session.outcome for session in catalogue.sessions.recent(9)] == ["interrupted"]
 
 
 def test_take_a_damaged_one_changes_nothing(tmp_path: Path, copy: bytes) -> None:
