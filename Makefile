@@ -25,7 +25,7 @@ test: venv build/distbackup/complete ## run everything: linters, import contract
 test-vm: venv ## run what needs real USB disks, in a virtual machine (as root; a quarter of an hour)
 	@packaging/prepare.sh test vm
 	@$(BIN)/python -m tests.vm.image
-	$(BIN)/pytest --verbose --capture=no --timeout=900 tests/vm $(PYTEST)
+	$(BIN)/pytest --verbose --capture=no --timeout=900 -o tmp_path_retention_policy=failed tests/vm $(PYTEST)
 
 venv: .venv/complete ## build .venv with dsb and distbackupd in it
 
