@@ -85,7 +85,8 @@ def _real_paths(bench: Bench, names: Names) -> list[bytes]:
     paths = [path for item in names if (path := tree.real_path(item.path)) is not None]
     if len(paths) < len(names):
         raise SourceTrouble("its source is not mapped any more")
-    return paths
+    # Sources that overlap show one name twice.
+    return list(dict.fromkeys(paths))
 
 
 def _is_right(bench: Bench, path: bytes, rotten: RottenFile, stop: Stop) -> bool:

@@ -103,6 +103,18 @@ def test_heal_all_names_of_a_file_stay_names_of_one_file(scene: Scene, disk: Bac
     assert (scene.scan().hashed, scene.catalogue.rot.all()) == (0, [])
 
 
+def test_heal_file_that_overlapping_sources_show_twice_is_healed_once(scene: Scene, disk: BackupDisk) -> None:
+    scene.map(b"/again", scene.real / "folder")
+    scene.scan()
+    path = scene.real / "folder" / "a"
+    rot(path)
+    find_rot(scene)
+    done = heal_all(scene, scene.store(disk).open_object)
+    assert (sorted(done.healed), done.left) == ([b"/again/a", b"/folder/a"], [])
+    assert path.read_text() == GOOD
+    assert (scene.scan().hashed, scene.catalogue.rot.all()) == (0, [])
+
+
 def test_heal_file_with_a_name_outside_is_left(scene: Scene, disk: BackupDisk) -> None:
     path = scene.real / "folder" / "a"
     os.link(path, scene.place / "outside")
