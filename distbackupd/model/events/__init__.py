@@ -1,0 +1,58 @@
+"""What happened, as values that know their sentence.
+
+Every channel (terminal, journal, status, notification) tells the same :attr:`Event.sentence`. ``MESSAGE_ID`` is fixed
+for ever: people filter the journal by it. ``severity`` is a syslog level: 3 error, 4 warning, 5 notice, 6 info.
+``fields`` become ``DISTBACKUP_*`` fields of the journal.
+
+What adapters post to the daemon's inbox is in :mod:`distbackupd.model.inbox`.
+
+``base`` what every event is · ``sessions`` backup disks from plug to unplug · ``contents`` bad copies and rot · ``sources``
+scans and files · ``standing`` the brake, a pause, remarks.
+"""
+
+from distbackupd.model.events.base import DiskEvent, Event
+from distbackupd.model.events.contents import BadCopyFound, ContentLost, CopiesMended, SourceHealed, SourceRotted
+from distbackupd.model.events.sessions import (
+    DiskNotSeen,
+    DiskRefused,
+    DiskWanted,
+    DriveStillNeeded,
+    MayUnplug,
+    SessionFailed,
+    SessionFinished,
+    SessionInterrupted,
+    SessionStarted,
+    StillMounted,
+)
+from distbackupd.model.events.sources import FileSkipped, ScanFinished, ScanStarted, SourceLocked, WatchLimited
+from distbackupd.model.events.standing import Braked, BrakeReleased, Paused, Remark, Resumed
+
+__all__ = [
+    "BadCopyFound",
+    "BrakeReleased",
+    "Braked",
+    "ContentLost",
+    "CopiesMended",
+    "DiskEvent",
+    "DiskNotSeen",
+    "DiskRefused",
+    "DiskWanted",
+    "DriveStillNeeded",
+    "Event",
+    "FileSkipped",
+    "MayUnplug",
+    "Paused",
+    "Remark",
+    "Resumed",
+    "ScanFinished",
+    "ScanStarted",
+    "SessionFailed",
+    "SessionFinished",
+    "SessionInterrupted",
+    "SessionStarted",
+    "SourceHealed",
+    "SourceLocked",
+    "SourceRotted",
+    "StillMounted",
+    "WatchLimited",
+]

@@ -1,0 +1,114 @@
+"""What becomes of copies on disks, and of contents that rot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distbackupd.model.events.base import DiskEvent, Event
+from distbackupd.model.text import printable, say_count
+
+
+@dataclass(frozen=True, slots=True)
+class BadCopyFound(DiskEvent):
+    """A copy on a backup disk does not match its name."""
+
+    MESSAGE_ID: ClassVar[str] = "023970d2732c437c9748c0e614373d4e"
+    severity: ClassVar[int] = 3
+    digest: str
+    path: bytes
+    what: str
+
+    @property
+    def sentence(self) -> str:
+        name = f" ({printable(self.path)})" if self.path else ""
+        return f"{self.disk}: bad copy of {self.digest[:16]}{name}: {self.what}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECT": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesMended(DiskEvent):
+    """Objects whose copies here were bad are copied again from their sources."""
+
+    MESSAGE_ID: ClassVar[str] = "6c1f0b7e4a5d4e2f9d83b1c07a6e5f42"
+    severity: ClassVar[int] = 5
+    objects: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk}: copied {say_count(self.objects, 'bad object')} again from the sources"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECTS": str(self.objects)}
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLost(DiskEvent):
+    """Bad copies were the last ones, and no source gives the contents any more. ``path``: of one of them."""
+
+    MESSAGE_ID: ClassVar[str] = "d94e2a7b3f8c4b16a05d7e9c1f6b8a30"
+    severity: ClassVar[int] = 3
+    objects: int
+    path: bytes
+
+    @property
+    def sentence(self) -> str:
+        which = printable(self.path) or "a deleted file"
+        many = f"{say_count(self.objects, 'content')}, that of {which} among them," if self.objects > 1 else which
+        return (
+            f"{self.disk}: the last good copy of {many} is gone and no source has it; what is left of it is in "
+            "bad-objects on the disk: keep the disk, and look for it elsewhere"
+        )
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECTS": str(self.objects), "PATH": printable(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRotted(Event):
+    """A source file is as it was in size, time and inode, but not in content.
+
+    ``disks``: names of those that hold the good one, in words; empty: none does. ``written``: something was done to the file
+    since it was read; perhaps somebody put its time back on purpose.
+    """
+
+    MESSAGE_ID: ClassVar[str] = "a3d58c1e6f2b49708e4c7b90d5f1a6e2"
+    severity: ClassVar[int] = 3
+    path: bytes
+    disks: str
+    unreadable: bool = False
+    written: bool = False
+
+    @property
+    def sentence(self) -> str:
+        name = printable(self.path)
+        what = "its medium cannot read it any more" if self.unreadable else "its content changed, but not its size and time"
+        cause = ", so it rotted or somebody put its time back" if self.written else ", so it rotted"
+        where = f"the good content is on {self.disks}" if self.disks else "no disk has the good content"
+        return f"{name}: {what}{'' if self.unreadable else cause}; {where}, see 'dsb heal'"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"PATH": printable(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealed(Event):
+    """A rotten source file has its good content again."""
+
+    MESSAGE_ID: ClassVar[str] = "1e7b9d3c5a4f4c08b2e6d0f8a7c39b54"
+    severity: ClassVar[int] = 5
+    path: bytes
+
+    @property
+    def sentence(self) -> str:
+        return f"{printable(self.path)}: its good content is back"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"PATH": printable(self.path)}

@@ -1,0 +1,198 @@
+"""What happens with a backup disk from plug to unplug, and which one should come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distbackupd.model.events.base import DiskEvent, Event
+from distbackupd.model.text import say_copies, say_count, say_duration, say_size
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(DiskEvent):
+    """A known disk is mounted and recognised; its cycle begins."""
+
+    MESSAGE_ID: ClassVar[str] = "142d8816fb6a4c3ea3d42b60de0fad8a"
+    severity: ClassVar[int] = 5
+    root: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk}: recognised at {self.root}, starting"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFinished(DiskEvent):
+    """A session came to its end. ``unplug`` tells whether the program unmounted the disk itself."""
+
+    MESSAGE_ID: ClassVar[str] = "3f71c07eb0944c018414667bb53fea66"
+    severity: ClassVar[int] = 5
+    copied_objects: int
+    copied_bytes: int
+    deleted_objects: int
+    deleted_bytes: int
+    verified_objects: int
+    skipped: int
+    unplaced_objects: int
+    unplaced_bytes: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        done = []
+        if self.copied_objects:
+            done.append(f"copied {say_count(self.copied_objects, 'object')} ({say_size(self.copied_bytes)})")
+        if self.deleted_objects:
+            done.append(f"deleted {say_count(self.deleted_objects, 'object')} ({say_size(self.deleted_bytes)})")
+        if self.verified_objects:
+            done.append(f"checked {say_count(self.verified_objects, 'object')}")
+        nothing = "nothing copied" if self.unplaced_objects else "nothing to do"
+        text = f"{self.disk}: {', '.join(done) or nothing} in {say_duration(self.seconds)}"
+        if self.skipped:
+            text += f"; {say_count(self.skipped, 'file')} skipped, to be tried again"
+        if self.unplaced_objects:
+            text += f"; no room here for {say_count(self.unplaced_objects, 'object')} ({say_size(self.unplaced_bytes)})"
+        return text
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {
+            "DISK": self.disk,
+            "DISK_UUID": self.uuid,
+            "COPIED_OBJECTS": str(self.copied_objects),
+            "COPIED_BYTES": str(self.copied_bytes),
+            "DELETED_OBJECTS": str(self.deleted_objects),
+            "DELETED_BYTES": str(self.deleted_bytes),
+            "VERIFIED_OBJECTS": str(self.verified_objects),
+            "SKIPPED": str(self.skipped),
+            "UNPLACED_OBJECTS": str(self.unplaced_objects),
+            "UNPLACED_BYTES": str(self.unplaced_bytes),
+            "SECONDS": f"{self.seconds:.1f}",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed(DiskEvent):
+    """Disk trouble ended a session early. What was recorded before stays true."""
+
+    MESSAGE_ID: ClassVar[str] = "5fc474e6178942d4bd90d27a220b1659"
+    severity: ClassVar[int] = 3
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        # Whoever mounts and unmounts names the disk.
+        return self.reason if self.reason.startswith(f"{self.disk} ") else f"{self.disk}: stopped: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInterrupted(DiskEvent):
+    """Somebody asked to stop, or the program is shut down."""
+
+    MESSAGE_ID: ClassVar[str] = "5fe8c807ad4842ddb34a2d7a1200aa4b"
+    severity: ClassVar[int] = 5
+    copied_objects: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"{self.disk}: interrupted after {say_count(self.copied_objects, 'object')}; "
+            "what was copied is recorded, the next plug goes on there"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MayUnplug(DiskEvent):
+    """Everything is on the disk, and the disk is unmounted, locked if it is encrypted, and off if it can be switched off."""
+
+    MESSAGE_ID: ClassVar[str] = "7d01fb47f25549b68f13028325fe0338"
+    severity: ClassVar[int] = 5
+    powered_off: bool = False
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk} is done{' and switched off' if self.powered_off else ''}, you may unplug it"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "POWERED_OFF": "yes" if self.powered_off else "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class DriveStillNeeded(DiskEvent):
+    """The disk is done, but another backup disk on the same drive waits for its session."""
+
+    MESSAGE_ID: ClassVar[str] = "9a3c1d7a10f04c6e8b8f2f0a5c1ed6b4"
+    severity: ClassVar[int] = 5
+    next_disk: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk} is done; leave it plugged in, {self.next_disk} on the same drive comes next"
+
+
+@dataclass(frozen=True, slots=True)
+class StillMounted(DiskEvent):
+    """The session is over, but somebody else had mounted the disk, so it stays mounted."""
+
+    MESSAGE_ID: ClassVar[str] = "8a18b830245f4ac0a3e590f0b45dabb0"
+    severity: ClassVar[int] = 5
+    root: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk} is done; it was mounted at {self.root} before, so unmount it there before you unplug it"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRefused(Event):
+    """A plugged disk looks like one of ours but must not be touched."""
+
+    MESSAGE_ID: ClassVar[str] = "721ae61e2a01449f89962468e0b87d61"
+    severity: ClassVar[int] = 4
+    disk: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk}: {self.reason}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskWanted(DiskEvent):
+    """This disk would do the most good now. ``copies``: how many copies ``size`` bytes have that it has room for."""
+
+    MESSAGE_ID: ClassVar[str] = "c2f5d9be6a7b4f0f9f57d27f6b1a0e35"
+    severity: ClassVar[int] = 5
+    copies: int
+    size: int
+
+    @property
+    def sentence(self) -> str:
+        return f"bring {self.disk}: {say_size(self.size)} {say_copies(self.copies)}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "COPIES": str(self.copies), "BYTES": str(self.size)}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskNotSeen(DiskEvent):
+    """A disk was not plugged in for so long that it may be forgotten, lost or dead."""
+
+    MESSAGE_ID: ClassVar[str] = "3b0e9c44c3de4f6aa0b2c3f0d8f7a9e1"
+    severity: ClassVar[int] = 4
+    days: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk} was not seen for {say_count(self.days, 'day')}; bring it, or say 'dsb disk drop' if it is lost"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "DAYS": str(self.days)}

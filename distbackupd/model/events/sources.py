@@ -1,0 +1,117 @@
+"""What happens in scans, and to files on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distbackupd.model.events.base import Event
+from distbackupd.model.text import printable, say_count, say_duration, say_size
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStarted(Event):
+    """Sources are being walked."""
+
+    MESSAGE_ID: ClassVar[str] = "eac9f52711704edcb508b4309348e0b5"
+    sources: int
+
+    @property
+    def sentence(self) -> str:
+        return f"scanning {say_count(self.sources, 'source')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFinished(Event):
+    """All sources were walked and what was new or changed is hashed."""
+
+    MESSAGE_ID: ClassVar[str] = "f7195653373844d98d7387df70becd6e"
+    entries: int
+    new: int
+    changed: int
+    gone: int
+    hashed: int
+    hashed_bytes: int
+    skipped: int
+    locked: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        text = (
+            f"scanned {say_count(self.entries, 'entry', 'entries')} in {say_duration(self.seconds)}: "
+            f"{self.new:,} new, {self.changed:,} changed, {self.gone:,} gone"
+        )
+        if self.hashed:
+            text += f"; hashed {say_count(self.hashed, 'file')} ({say_size(self.hashed_bytes)})"
+        if self.locked:
+            text += f"; {say_count(self.locked, 'folder')} left as known"
+        if self.skipped:
+            text += f"; {say_count(self.skipped, 'file')} skipped, to be tried again"
+        return text
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {
+            "ENTRIES": str(self.entries),
+            "NEW": str(self.new),
+            "CHANGED": str(self.changed),
+            "GONE": str(self.gone),
+            "HASHED": str(self.hashed),
+            "HASHED_BYTES": str(self.hashed_bytes),
+            "SKIPPED": str(self.skipped),
+            "LOCKED": str(self.locked),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLocked(Event):
+    """A source or folder could not be trusted in this scan; its files stay as they were."""
+
+    MESSAGE_ID: ClassVar[str] = "5e800ba99a1444b5baecbbf493bb13f2"
+    severity: ClassVar[int] = 4
+    path: bytes
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{printable(self.path)}: {self.reason}; its files are kept as they were known"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"PATH": printable(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class FileSkipped(Event):
+    """One file was left out this time."""
+
+    MESSAGE_ID: ClassVar[str] = "fe242a5f4eca4ae6b1a24089c2169999"
+    severity: ClassVar[int] = 4
+    path: bytes
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{printable(self.path)}: skipped, {self.reason}; it will be tried again"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"PATH": printable(self.path)}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimited(Event):
+    """Not every folder can be watched."""
+
+    MESSAGE_ID: ClassVar[str] = "bb22248754e04ecc9e485f59fe8213c7"
+    severity: ClassVar[int] = 4
+    watched: int
+    folders: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"only {self.watched:,} of {self.folders:,} folders are watched for changes, "
+            "the scheduled scan covers the rest; raise fs.inotify.max_user_watches with sysctl to watch all"
+        )
