@@ -174,7 +174,8 @@ def test_a_file_with_other_bytes_but_the_same_size_and_time_is_not_copied(scene:
     path.write_bytes(bytes(state.st_size))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert scene.dsb("backup", "one").err == (
-        "/below/5: its content changed, but not its size and time, so it rotted; no disk has the good content, see 'dsb heal'\n"
+        "/below/5: its content changed, but not its size and time, so it rotted; "
+        "no disk has the good content, see 'dsb heal'\n"
     )
     assert len(scene.objects()) == 9
 
