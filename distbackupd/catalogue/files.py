@@ -33,7 +33,7 @@ _STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target,
 
 _LOST = (
     "file AS past JOIN object ON object.id = past.object AND object.orphaned_at <> 0 "
-    "AND past.gone > :moment AND past.seen <= :moment"
+    "AND past.gone >= :moment AND past.seen <= :moment"
 )
 """Versions that lived at a moment and whose content no file has any more; of each path one at the most."""
 

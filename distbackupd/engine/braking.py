@@ -118,7 +118,9 @@ def _changes(
     """What happened since the disk was here; nothing that could concern a disk that never was."""
     if disk.last_session_at is None:
         return Changes()
-    moment = max(disk.last_session_at, memory.released_at)
+    # What is lost in the very second of the session before may have come after it, and counts; what somebody has let go
+    # does not.
+    moment = max(disk.last_session_at, memory.released_at + 1)
     upheaval = bench.catalogue.files.upheaval_since(moment)
     scrambled = 0
     if upheaval.rewritten >= thresholds.scrambled_files:

@@ -114,7 +114,7 @@ class FileTable(Protocol):
         """Current entries, and bytes of current regular files."""
 
     def upheaval_since(self, moment: int) -> Upheaval:
-        """What was lost of what lived then, as far as whole scans have seen it."""
+        """What was lost of what lived then, in that very second too, as far as whole scans have seen it."""
 
     def rewritten_since(self, moment: int, limit: int) -> list[SourceFile]:
         """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""

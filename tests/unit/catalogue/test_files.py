@@ -425,6 +425,7 @@ def test_upheaval_counts_what_was_lost_and_no_renames(catalogue: Catalogue) -> N
     catalogue.files.finish_scan(200, whole=True)
     add_files(catalogue, b"/f", b"later", now=300)
     assert catalogue.files.upheaval_since(150) == Upheaval(lived=9, vanished=2, rewritten=1)
+    assert catalogue.files.upheaval_since(200) == Upheaval(lived=11, vanished=2, rewritten=1)
     assert catalogue.files.upheaval_since(250) == Upheaval(lived=8, vanished=0, rewritten=0)
     assert catalogue.files.upheaval_since(50) == Upheaval(lived=0, vanished=0, rewritten=0)
     (rewritten,) = catalogue.files.rewritten_since(150, 10)

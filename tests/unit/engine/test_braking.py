@@ -120,6 +120,26 @@ def test_locked_source_that_is_away_is_no_cause(scene: Scene) -> None:
     assert scene.reporter.told(Braked) == []
 
 
+def test_what_is_lost_in_the_very_second_of_the_last_session_counts(scene: Scene) -> None:
+    one, two = fill(scene)
+    moment = scene.catalogue.disks.find("two").last_session_at
+    for path in scene.real.iterdir():
+        shutil.rmtree(path)
+    scene.clock.pass_time(moment - 10 - scene.clock.now())
+    scene.scan(ignore_lock=True)
+    assert scene.clock.now() == moment
+    plug_ten_times(scene, two, one)
+    assert len(contents(scene, one)) == len(contents(scene, two)) == 300
+
+
+def test_released_in_the_same_second_stays_released(scene: Scene) -> None:
+    one, two = fill(scene)
+    delete(scene, 150)
+    release(scene.bench)
+    plug_ten_times(scene, one, two)
+    assert len(contents(scene, one)) == len(contents(scene, two)) == 150
+
+
 def test_few_deletions_are_deleted(scene: Scene) -> None:
     one, two = fill(scene)
     delete(scene, 50)
