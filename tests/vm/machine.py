@@ -59,6 +59,8 @@ class Machine:
         self._control = folder / "ssh"
         self._plugged: set[str] = set()
         self._starts = 0
+        self.started = 0.0
+        """When it was started or thawed last, in seconds of Unix time."""
         form = origin.disk.suffix.removeprefix(".")
         overlay = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(origin.disk), "-F", form, str(self._disk)]
         subprocess.run(overlay, check=True)
@@ -66,6 +68,7 @@ class Machine:
 
     def _start(self, memory: Path | None) -> None:
         self._starts += 1
+        self.started = time.time()
         run = self._folder / f"start-{self._starts}"
         self._qemu = Qemu(run, self._disk, self._origin.kernel, self._origin.initrd, memory)
         self._ssh = [

@@ -35,12 +35,14 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """What the daemon, or systemd of it, writes into the journal from this boot on; each entry is told as it comes."""
+    """What the daemon, or systemd of it, writes into the journal since the machine began; each entry is told as it comes."""
 
     def __init__(self, machine: Machine) -> None:
         self._entries: list[Entry] = []
         self._read = 0
-        self._process = machine.start(f"journalctl --boot --unit={UNIT} --follow --lines=all --output=json")
+        self._process = machine.start(
+            f"journalctl --since=@{machine.started:.0f} --unit={UNIT} --follow --lines=all --output=json"
+        )
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
