@@ -335,6 +335,7 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "MayUnplug": Narrator._may_unplug,
     "StillMounted": Narrator._still_mounted,
     "DriveStillNeeded": Narrator._drive_still_needed,
+    "DriveInUse": Narrator._drive_still_needed,
     "DiskRefused": Narrator._disk_refused,
     "BadCopyFound": Narrator._bad_copy_found,
     "ContentLost": Narrator._content_lost,

@@ -209,7 +209,10 @@ class _Household:
         self._reporter.forget()
         protection = self._engine.protection()
         self._board.protect(protection)
-        self._board.show(Standing("idle", idle_sentence(protection)))
+        sentence = idle_sentence(protection)
+        # Whoever looks after a disk did not work should read why, not only that nothing is going on.
+        trouble = self._reporter.trouble
+        self._board.show(Standing("idle", f"{trouble}. Now {sentence}" if trouble else sentence))
 
     def _show_watching(self, text: str) -> None:
         """In the thread that builds the watches: what a disk or a scan shows goes before it."""

@@ -8,8 +8,8 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.recognition import locate, volumes_of
 from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskTrouble
-from distbackupd.model.events import DriveStillNeeded, MayUnplug, StillMounted
-from distbackupd.model.text import printable
+from distbackupd.model.events import DriveInUse, DriveStillNeeded, MayUnplug, StillMounted
+from distbackupd.model.text import join_words, printable
 
 
 def say_farewell(
@@ -31,9 +31,7 @@ def say_farewell(
         for disk in disks:
             bench.reporter.tell(DriveStillNeeded(disk.name, disk.uuid, next_disk))
         return
-    is_off = power_off and bench.mounter.power_off(volume)
-    for disk in disks:
-        bench.reporter.tell(MayUnplug(disk.name, disk.uuid, is_off))
+    _let_go(bench, volume, disks, power_off)
 
 
 def eject(bench: Bench, disk: BackupDisk, power_off: bool = True) -> None:
@@ -48,8 +46,16 @@ def eject(bench: Bench, disk: BackupDisk, power_off: bool = True) -> None:
         raise DiskTrouble(f"'{disk.name}' is not plugged in, so there is nothing to eject{where}")
     for volume in volumes:
         bench.mounter.release(volume, disk.name)
-    is_off = power_off and bench.mounter.power_off(volumes[0])
-    bench.reporter.tell(MayUnplug(disk.name, disk.uuid, is_off))
+    _let_go(bench, volumes[0], [disk], power_off)
+
+
+def _let_go(bench: Bench, volume: Volume, disks: Sequence[BackupDisk], power_off: bool) -> None:
+    """All is unmounted that is ours: switch the drive off, unless somebody uses something else on it."""
+    others = join_words(bench.mounter.also_mounted(volume))
+    is_off = not others and power_off and bench.mounter.power_off(volume)
+    for disk in disks:
+        told = DriveInUse(disk.name, disk.uuid, others) if others else MayUnplug(disk.name, disk.uuid, is_off)
+        bench.reporter.tell(told)
 
 
 def _next_on_drive(bench: Bench, volume: Volume, waiting: Sequence[Volume]) -> str:

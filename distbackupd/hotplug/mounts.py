@@ -145,6 +145,18 @@ class SystemMounter:
         """Whether some whole disk carries part of both, so that they are unplugged together."""
         return not sysfs.drives_under(one.device).isdisjoint(sysfs.drives_under(other.device))
 
+    def also_mounted(self, volume: Volume) -> list[str]:
+        """Where other file systems of the same drive are mounted, by whomever: they must not be unplugged with it."""
+        drives = sysfs.drives_under(volume.device) or self._drives.get(volume.device, set())
+        own = _member_devices(volume.device, volume.filesystem_uuid)
+        numbers = {line.device_number: line for line in read_mountinfo() if line.could_hold_a_disk}
+        found = []
+        for number, line in numbers.items():
+            device = sysfs.device_of(number)
+            if device and device not in own and not drives.isdisjoint(sysfs.drives_under(device)):
+                found.append(printable(line.mount_point))
+        return sorted(found)
+
     def container_of(self, mount: Mount) -> Volume | None:
         """The LUKS container in which the mounted file system lies; None: it is not encrypted."""
         return self._containers.container_of(mount.device)

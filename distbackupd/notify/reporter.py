@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from distbackupd.model.events import (
+    DiskRefused,
     Event,
     ScanStarted,
     SessionFailed,
@@ -43,12 +44,17 @@ class JournalReporter:
         self._state = "idle"
         self._activities: list[tuple[Progress, float]] = []
         self._shown_at = float("-inf")
+        self.trouble = ""
+        """What went wrong with the last disk, until a session begins; empty: nothing."""
 
     def tell(self, event: Event) -> None:
         """One journal entry; a session's events also name the disk in the standing."""
         self._beat()
+        if isinstance(event, SessionFailed | DiskRefused):
+            self.trouble = event.sentence
         if isinstance(event, SessionStarted):
             self._subject, self._state = event.disk, "session"
+            self.trouble = ""
         elif isinstance(event, ScanStarted) and not self._subject:
             self._state = "scanning"
         elif isinstance(event, SessionFinished | SessionFailed | SessionInterrupted):

@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -75,7 +76,12 @@ class SystemBus:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._socket.exists, "the bus's socket")
+        wait_until(self._takes_connections, "the bus takes connections")
+
+    def _takes_connections(self) -> bool:
+        # The socket's file is there a moment before anybody listens on it.
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(self._socket)) == 0
 
     def end(self) -> None:
         """As if it was stopped: everybody is disconnected."""

@@ -153,6 +153,12 @@ class FakeMounter:
         """See the port."""
         return self._disk(one).drive == self._disk(other).drive
 
+    def also_mounted(self, volume: Volume) -> list[str]:
+        """See the port."""
+        own = self._disk(volume)
+        others = [disk for disk in self._shelf.values() if disk.drive == own.drive and disk is not own]
+        return [str(disk.mount_point) for disk in others if disk.mount_point]
+
     def container_of(self, mount: Mount) -> Volume | None:
         """See the port."""
         return next((disk.volume for disk in self._shelf.values() if disk.key and disk.inside.device == mount.device), None)

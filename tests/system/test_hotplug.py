@@ -390,3 +390,29 @@ def test_surprise_removal_cleans_the_dead_mount(tmp_path: Path, monkeypatch: pyt
                 monkeypatch.setattr("distbackupd.hotplug.sysfs.is_gone", lambda number: True)
         assert not os.path.exists(mount.root)
         os.close(held)
+
+
+@pytest.mark.needs("root", "ext4", "sfdisk", "partx")
+@pytest.mark.inside_private_udevd
+def test_mounter_knows_what_else_of_a_drive_is_mounted(tmp_path: Path) -> None:
+    image = tmp_path / "shared.img"
+    image.touch()
+    os.truncate(image, 40 << 20)
+    subprocess.run(["sfdisk", "-q", image], input="label: gpt\nsize=16M\nsize=16M\n", text=True, check=True)
+    drive = run("losetup", "--find", "--show", image)
+    mounter = SystemMounter(os.fsencode(tmp_path / "mounts"))
+    try:
+        run("partx", "--add", drive)
+        settle()
+        ours = Volume(f"{drive}p1", "7e1f1e4c-5b6f-4f0e-9d3e-0c1b7c3c9a11", "ext4")
+        for part, uuid in ((f"{drive}p1", ours.filesystem_uuid), (f"{drive}p2", "7e1f1e4c-5b6f-4f0e-9d3e-0c1b7c3c9a12")):
+            run("mkfs.ext4", "-q", "-U", uuid, part)
+        with loop_disk(tmp_path) as other, mounted_at(other.device, tmp_path / "other drive"):
+            assert mounter.also_mounted(ours) == []
+            with mounted_at(f"{drive}p2", tmp_path / "films"):
+                assert mounter.also_mounted(ours) == [str(tmp_path / "films")]
+            with mounter.mounted(ours, "photos-03"):
+                assert mounter.also_mounted(ours) == []
+    finally:
+        subprocess.run(["partx", "--delete", drive], capture_output=True, check=False)
+        run("losetup", "--detach", drive)

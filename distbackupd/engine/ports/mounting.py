@@ -39,6 +39,9 @@ class Mounter(Protocol):
     def share_drive(self, one: Volume, other: Volume) -> bool:
         """Whether both lie on one drive (a stick, an enclosure's disk), so that they are unplugged together."""
 
+    def also_mounted(self, volume: Volume) -> list[str]:
+        """Where other file systems of the same drive are mounted, by whomever: they must not be unplugged with it."""
+
     def container_of(self, mount: Mount) -> Volume | None:
         """The LUKS container in which the mounted file system lies; None: it is not encrypted."""
 

@@ -133,6 +133,20 @@ class DriveStillNeeded(DiskEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class DriveInUse(DiskEvent):
+    """The disk is done, but somebody has mounted something else of the same drive, at ``places``."""
+
+    MESSAGE_ID: ClassVar[str] = "d2b7c1f46e0a4b0f9c35a8e1f7d46b93"
+    severity: ClassVar[int] = 4
+    places: str
+
+    @property
+    def sentence(self) -> str:
+        text = f"{self.disk} is done; its drive also carries what is mounted at {self.places}"
+        return f"{text}, unmount that before you unplug it"
+
+
+@dataclass(frozen=True, slots=True)
 class StillMounted(DiskEvent):
     """The session is over, but somebody else had mounted the disk, so it stays mounted."""
 

@@ -16,7 +16,7 @@ from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_vol
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, Volume
 from distbackupd.model.errors import DiskTrouble, UsageError
-from distbackupd.model.events import DiskNotSeen, DiskWanted, DriveStillNeeded, MayUnplug, Remark, StillMounted
+from distbackupd.model.events import DiskNotSeen, DiskWanted, DriveInUse, DriveStillNeeded, MayUnplug, Remark, StillMounted
 from distbackupd.model.plans import Policy
 from distbackupd.store.folder_store import FolderStore
 from tests.unit.engine.scenes import NEVER, Scene, scene_at
@@ -81,6 +81,23 @@ def test_drive_with_two_disks_is_switched_off_after_the_last(scene: Scene) -> No
     assert needed.sentence == "one is done; leave it plugged in, two on the same drive comes next"
     back_up_volume(scene.bench, second, OPTIONS, NEVER, waiting=[stranger])
     assert [event.disk for event in scene.reporter.told(MayUnplug)] == ["two"]
+
+
+def test_drive_on_which_somebody_uses_something_else_is_left_on(scene: Scene) -> None:
+    volume = scene.mounter.new_disk()
+    films = scene.mounter.new_disk(beside=volume)
+    disk = enrolled(scene, "one", volume)
+    scene.mounter.mount_elsewhere(films, scene.place / "media" / "films")
+    back_up_volume(scene.bench, volume, OPTIONS, NEVER)
+    assert scene.mounter.log == ["mount one", "unmount one"]
+    assert scene.reporter.told(MayUnplug) == []
+    (in_use,) = scene.reporter.told(DriveInUse)
+    assert "films, unmount that before you unplug it" in in_use.sentence
+    eject(scene.bench, disk)
+    assert scene.reporter.told(MayUnplug) == []
+    scene.mounter.release(films, "films")
+    eject(scene.bench, disk)
+    assert len(scene.reporter.told(MayUnplug)) == 1
 
 
 def test_disk_on_another_drive_does_not_keep_this_one_on(scene: Scene) -> None:

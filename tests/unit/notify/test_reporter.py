@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distbackupd.model.events import Event, SessionFailed, SessionStarted
+from distbackupd.model.events import DiskRefused, Event, SessionFailed, SessionStarted
 from distbackupd.model.standing import Standing
 from distbackupd.notify.progress import Progress, status_line
 from distbackupd.notify.reporter import JournalReporter
@@ -106,6 +106,17 @@ def test_end_without_begin_is_no_error() -> None:
     scene.reporter.end()
     scene.reporter.advance(1, 1)
     assert scene.lines == []
+
+
+def test_trouble_is_known_until_a_session_begins() -> None:
+    scene = Scene()
+    scene.reporter.tell(DiskRefused("photos-03", "it is a clone"))
+    assert scene.reporter.trouble == "photos-03: it is a clone"
+    scene.reporter.tell(SessionFailed("photos-03", "u", "photos-03 was pulled out"))
+    scene.reporter.forget()
+    assert scene.reporter.trouble == "photos-03 was pulled out"
+    scene.reporter.tell(SessionStarted("music-01", "u", "/mnt"))
+    assert scene.reporter.trouble == ""
 
 
 def test_forget_after_an_error_starts_afresh() -> None:
