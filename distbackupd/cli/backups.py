@@ -13,12 +13,11 @@ from distbackupd.cli.session import CommandSession
 from distbackupd.engine.braking import standing_brake
 from distbackupd.engine.cycle import as_plugged, plan_session, usable_capacity
 from distbackupd.engine.overview import overview
-from distbackupd.engine.recognition import locate, recognise
-from distbackupd.engine.release import eject
+from distbackupd.engine.recognition import locate, recognise, volumes_of
+from distbackupd.engine.release import eject, say_farewell
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import run_session
 from distbackupd.model.errors import UsageError
-from distbackupd.model.events import MayUnplug
 from distbackupd.model.plans import BackupWish, Copy, Plan, Policy, Step
 from distbackupd.model.text import parse_size, printable, say_count, say_size
 from distbackupd.wiring import session_options, wish_policy
@@ -44,7 +43,8 @@ def backup(session: CommandSession) -> int:
             print_overview(before, title="Pre-backup state:")
         done = run_session(session.bench, disk, root, mount, session_options(session.settings, policy), session.stop)
     if mount.ours:
-        session.bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
+        volume = volumes_of(session.bench, disk)[0]
+        say_farewell(session.bench, volume, mount, [disk], session.settings.power_off, waiting=[])
     if session.json:
         say_json(asdict(done))
     else:
