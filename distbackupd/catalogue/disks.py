@@ -78,7 +78,12 @@ class DiskTable:
                 f"if it is lost, say 'dsb disk drop {disk.name}' first"
             )
         with self._database.transaction() as connection:
-            for table, column in (("removal", "disk"), ("verified_folder", "disk"), ("disk", "id")):
+            for table, column in (
+                ("removal", "disk"),
+                ("verified_folder", "disk"),
+                ("listed_folder", "disk"),
+                ("disk", "id"),
+            ):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (disk.id,))
             self._database.grow_generation()
 
@@ -88,6 +93,7 @@ class DiskTable:
             count = self._objects.drop_disk(disk)
             connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
             connection.execute("DELETE FROM verified_folder WHERE disk = ?", (disk,))
+            connection.execute("DELETE FROM listed_folder WHERE disk = ?", (disk,))
             self._database.grow_generation()
         return count
 

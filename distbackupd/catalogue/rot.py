@@ -68,7 +68,7 @@ class RotTable:
         sets = self._holders.all()
         rows = self._database.execute(
             "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, holders, seen, found_at, found, "
-            "ctime_ns FROM rotten_file CROSS JOIN file ON file.id = rotten_file.file JOIN folder ON folder.id = folder "
+            "rotten_file.ctime_ns FROM rotten_file CROSS JOIN file ON file.id = rotten_file.file JOIN folder ON folder.id = folder "
             f"JOIN object ON object.id = object WHERE gone = 0 AND {condition} ORDER BY path, name",
             values,
         )

@@ -161,7 +161,40 @@ CREATE TABLE rotten_file (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES, ROTTEN_FILES)
+LOOKED_AT = """
+ALTER TABLE file ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0; -- 0: not known, never looked at
+CREATE TABLE unconfirmed (
+    file INTEGER PRIMARY KEY REFERENCES file(id) -- a current version whose content is believed and still to be read again
+) STRICT;
+CREATE TABLE problem (
+    folder INTEGER NOT NULL REFERENCES folder(id),
+    name BLOB NOT NULL,
+    kind INTEGER NOT NULL,               -- model.files.ProblemKind
+    size INTEGER NOT NULL,
+    since INTEGER NOT NULL,              -- unix seconds
+    tries INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (folder, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE account (
+    is_group INTEGER NOT NULL,
+    number INTEGER NOT NULL,             -- uid or gid
+    since INTEGER NOT NULL,              -- unix seconds
+    name TEXT NOT NULL,                  -- from then on; empty: it had none
+    PRIMARY KEY (is_group, number, since)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE listed_folder (
+    disk INTEGER NOT NULL REFERENCES disk(id),
+    folder INTEGER NOT NULL,             -- the first three hexadecimal digits of a hash, 0 to 4095
+    mtime_ns INTEGER NOT NULL,           -- of that folder on the disk when its last session left it
+    PRIMARY KEY (disk, folder)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE disk ADD COLUMN token TEXT NOT NULL DEFAULT '';      -- what its last session left on it
+ALTER TABLE disk ADD COLUMN next_token TEXT NOT NULL DEFAULT ''; -- what a session that died may have left instead
+ALTER TABLE disk ADD COLUMN most_objects INTEGER NOT NULL DEFAULT 0; -- its file system has room for so many; 0: no limit
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES, ROTTEN_FILES, LOOKED_AT)
 """Migration ``n`` (from 1) brings version ``n - 1`` to version ``n``. Only ever append."""
 
 VERSION = len(MIGRATIONS)

@@ -51,6 +51,9 @@ class DiskRow(peewee.Model):
     block_size = peewee.BigIntegerField()
     largest_file = peewee.BigIntegerField()
     overhead = peewee.BigIntegerField()
+    token = peewee.TextField()
+    next_token = peewee.TextField()
+    most_objects = peewee.BigIntegerField()
 
     class Meta:
         """Names of this table."""

@@ -58,6 +58,12 @@ class BackupDisk:
     """Bytes of the largest file that its file system holds; 0: no limit of its own."""
     overhead: int = OBJECT_OVERHEAD
     """Bytes that an object takes on it beside its blocks: a guess, until a session has measured it."""
+    token: str = ""
+    """Random; what its last session left on the disk, so that an older image or a clone of it is known; empty: none."""
+    next_token: str = ""
+    """What a session that died before it came to record it may have left there instead; empty: nothing."""
+    most_objects: int = 0
+    """So many objects its file system has inodes for; 0: no limit of its own."""
 
     def footprint(self, size: int) -> int:
         """Bytes that an object of ``size`` takes on it."""

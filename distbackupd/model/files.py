@@ -27,6 +27,17 @@ class EntryFlag(IntFlag):
     """Fewer blocks than its size needs: runs of zeros become holes."""
 
 
+class ProblemKind(IntEnum):
+    """What could not be backed up as it is. The numbers are stored in the catalogue: never renumber."""
+
+    UNREAD = 0
+    """A regular file that was seen and could not be read: its present content has no copy."""
+    INEXACT = 1
+    """Backed up, but something of it (a time, an attribute) only as near as it can be kept."""
+    NOT_KEPT = 2
+    """A thing that no backup keeps, such as a socket."""
+
+
 class Attributes(NamedTuple):
     """Owner, mode, device number and extended attributes: what many entries share, so the catalogue interns it.
 
