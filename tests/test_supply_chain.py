@@ -1,4 +1,4 @@
-"""What the Debian package carries and what builds it: exact versions, each with its hashes, the same as the tests run with."""
+"""What the package carries and what builds it: exact versions, each with its hashes, the same as the tests run with."""
 
 from __future__ import annotations
 
