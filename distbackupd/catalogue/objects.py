@@ -34,8 +34,7 @@ class ObjectTable:
     def facts(self) -> Iterator[ObjectFacts]:
         """Every object that lives or is held, as the planner sees it."""
         rows = self._database.execute(
-            "SELECT id, size, holders, priority, maxcopies, orphaned_at FROM object WHERE holders <> ? OR orphaned_at = 0",
-            (NOBODY,),
+            f"SELECT {', '.join(ObjectFacts._fields)} FROM object WHERE holders <> ? OR orphaned_at = 0", (NOBODY,)
         )
         return starmap(ObjectFacts, rows)
 

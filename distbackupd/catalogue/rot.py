@@ -68,8 +68,9 @@ class RotTable:
         sets = self._holders.all()
         rows = self._database.execute(
             "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, holders, seen, found_at, found, "
-            "rotten_file.ctime_ns FROM rotten_file CROSS JOIN file ON file.id = rotten_file.file JOIN folder ON folder.id = folder "
-            f"JOIN object ON object.id = object WHERE gone = 0 AND {condition} ORDER BY path, name",
+            "rotten_file.ctime_ns FROM rotten_file CROSS JOIN file ON file.id = rotten_file.file "
+            "JOIN folder ON folder.id = folder JOIN object ON object.id = object "
+            f"WHERE gone = 0 AND {condition} ORDER BY path, name",
             values,
         )
         return [RottenFile._make((row[0], join(row[1], row[2]), *row[3:9], sets[row[9]], *row[10:])) for row in rows]

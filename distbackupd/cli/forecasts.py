@@ -13,7 +13,7 @@ from distbackupd.engine.braking import recall, release, standing_brake
 from distbackupd.engine.cycle import disk_facts
 from distbackupd.engine.overview import overview
 from distbackupd.model.errors import UsageError
-from distbackupd.model.plans import BackupWish, DiskFacts
+from distbackupd.model.plans import BackupWish, imagined_disk
 from distbackupd.model.text import join_words, parse_size, printable, say_ago, say_size
 from distbackupd.planning.losses import Losses
 from distbackupd.planning.simulation import Simulation, share_of, synthetic_sizes
@@ -93,7 +93,7 @@ def _shelf(session: CommandSession) -> tuple[Simulation, dict[int, str]]:
     for text in [*_sizes(arguments.disks), *_sizes(arguments.add)]:
         number = max(names, default=0) + 1
         names[number] = f"disk{len(names)}" if arguments.disks else f"new-{number}"
-        simulation.add_disk(DiskFacts(number, _capacity(text, total)))
+        simulation.add_disk(imagined_disk(number, _capacity(text, total)))
     for name in arguments.lose or ():
         lost = next((number for number, known_name in names.items() if known_name == name), None)
         if lost is None:

@@ -203,7 +203,7 @@ def _entry(name: bytes, file: FormerFile) -> Entry:
 
 def _made_up(name: bytes, kind: EntryKind, mode: int, mtime_ns: int) -> Entry:
     attributes = Attributes(mode, os.geteuid(), os.getegid())
-    return Entry(name, kind, 0, mtime_ns, 0, 0, EntryFlag.NONE, attributes, b"", 1, 0, None)
+    return Entry(name, kind, 0, mtime_ns, 0, 0, EntryFlag.NONE, attributes, b"", 1, 0, None, copies=0)
 
 
 def _look_through(bench: Bench, former: FormerDisk, adoption: Adoption) -> None:

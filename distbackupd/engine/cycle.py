@@ -29,7 +29,15 @@ def as_plugged(disk: BackupDisk, store: DiskStore) -> BackupDisk:
 
 def disk_facts(disk: BackupDisk) -> DiskFacts:
     """The disk as the planner sees it."""
-    return DiskFacts(disk.id, disk.capacity, disk.block_size, disk.largest_file, disk.overhead, disk.location)
+    return DiskFacts(
+        id=disk.id,
+        capacity=disk.capacity,
+        block_size=disk.block_size,
+        largest_file=disk.largest_file,
+        overhead=disk.overhead,
+        place=disk.location,
+        most_objects=disk.most_objects,
+    )
 
 
 def usable_capacity(bench: Bench, disk: BackupDisk, store: DiskStore) -> int:

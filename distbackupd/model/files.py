@@ -73,7 +73,7 @@ class Entry(NamedTuple):
     priority: int
     maxcopies: int
     digest: bytes | None
-    copies: int = 0
+    copies: int
 
 
 class KnownEntry(NamedTuple):
@@ -95,7 +95,7 @@ class KnownEntry(NamedTuple):
     priority: int
     maxcopies: int
     object_id: int | None
-    copies: int = 0
+    copies: int
 
 
 class WaitingFile(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from distbackupd.model.disks import OBJECT_OVERHEAD
+from distbackupd.model.disks import OBJECT_OVERHEAD, USUAL_BLOCK_SIZE
 
 
 class Reason(Enum):
@@ -29,6 +29,9 @@ class ObjectFacts(NamedTuple):
 
     ``holders`` is the id of an interned set of disks. ``maxcopies`` 0: no limit. ``orphaned_at``: unix seconds since
     when no living file refers to it; 0: it lives. ``copies``: how many it wants, and no more; 0: as many as fit.
+
+    Nothing here, nor in :class:`DiskFacts`, has a default: what the catalogue forgets to tell is an error, and not a wish
+    that nobody had.
     """
 
     id: int
@@ -37,7 +40,7 @@ class ObjectFacts(NamedTuple):
     priority: int
     maxcopies: int
     orphaned_at: int
-    copies: int = 0
+    copies: int
 
 
 AnyFacts = tuple[int, int, int, int, int, int, int]
@@ -49,14 +52,16 @@ class DiskFacts:
     """One enrolled disk as the planner sees it: ``capacity`` in bytes of footprint; ``largest_file`` 0: no limit.
 
     ``overhead``: bytes that each object takes beside its blocks. ``place``: where the disk is kept; empty: not told.
+    ``most_objects``: so many at once; 0: no limit but room.
     """
 
     id: int
     capacity: int
-    block_size: int = 4096
-    largest_file: int = 0
-    overhead: int = OBJECT_OVERHEAD
-    place: str = ""
+    block_size: int
+    largest_file: int
+    overhead: int
+    place: str
+    most_objects: int
 
     def footprint(self, size: int) -> int:
         """Bytes that an object of ``size`` takes on this disk."""
@@ -71,6 +76,11 @@ class DiskFacts:
         """The size of the largest object that this disk holds when it is empty; -1: none."""
         largest = self.largest_within(self.capacity)
         return min(largest, self.largest_file) if self.largest_file else largest
+
+
+def imagined_disk(number: int, capacity: int) -> DiskFacts:
+    """A disk that nobody has: of the usual kind, kept nowhere."""
+    return DiskFacts(number, capacity, USUAL_BLOCK_SIZE, 0, OBJECT_OVERHEAD, "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +152,16 @@ Step = Eviction | Copy
 class Plan:
     """What a cycle will do: ``evictions`` that need no reason but their own, then ``copies`` in order.
 
-    Guarantees (property-tested): the footprint on the disk is at most its capacity after every prefix of the steps;
+    Guarantees (property-tested): after every copy, in every prefix of the steps, the disk's footprint is at most its
+    capacity, and it holds at most as many objects as it may, or as it held when the ``evictions`` had left it;
     no step takes the last copy of a living object; a victim keeps more copies than its successor had, or is protected
     and its successor was not. Copies that only spread the risk (``Reason.MORE_EVEN``) come last: those
     that follow each other take the room of the same victims, which stay protected and keep as many copies as these had
     before; and the plan exchanges no more bytes for fewer.
 
     ``unplaced_objects`` and ``unplaced_bytes`` count living objects that have fewer copies than they may and found no
-    room here; ``too_large`` counts those that this file system cannot hold at all. ``fit_nowhere`` counts living objects
+    room here; ``too_large`` counts those that this file system cannot hold at all. ``crowded``: in the end the disk holds
+    as many objects as it may, so that is why the unplaced ones found none. ``fit_nowhere`` counts living objects
     without a copy that are larger than any disk of the shelf, and ``fit_nowhere_ids`` names the first of them.
     """
 
@@ -159,6 +171,7 @@ class Plan:
     unplaced_objects: int = 0
     unplaced_bytes: int = 0
     too_large: int = 0
+    crowded: bool = False
     fit_nowhere: int = 0
     fit_nowhere_ids: tuple[int, ...] = ()
 

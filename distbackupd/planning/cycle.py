@@ -53,6 +53,7 @@ def plan_cycle(
     evictions = (*everything.expired, *everything.surplus)
     filling = _Filling(everything, disk, policy, rng.getrandbits(32))
     filling.free -= everything.used - sum(disk.footprint(eviction.size) for eviction in evictions)
+    filling.places = max(0, filling.places - (everything.held - len(evictions)))
     for level in filling.levels():
         filling.fill(level)
     if policy.evict and not policy.brake:
@@ -64,6 +65,7 @@ def plan_cycle(
         filling.unplaced_objects,
         filling.unplaced_bytes,
         everything.too_large,
+        filling.unplaced_objects > 0 and filling.places < 1,
         everything.fit_nowhere,
         tuple(everything.fit_nowhere_ids),
     )
@@ -82,6 +84,8 @@ class _Filling:
         self._limit = _NO_LIMIT if policy.copy_limit is None else policy.copy_limit
         self._left: list[Remainder] = []
         self.free = disk.capacity
+        self.places = disk.most_objects or _NO_LIMIT
+        """How many objects more the disk may hold."""
         self.copies: list[Copy] = []
         self.unplaced_objects = sum(len(group) for group in everything.waiting)
         self.unplaced_bytes = sum(sum(group.sizes) for group in everything.waiting)
@@ -127,7 +131,7 @@ class _Filling:
 
     def _all_fit(self, groups: Sequence[Group]) -> bool:
         content = sum(sum(group.sizes) for group in groups)
-        if content > self.free or content > self._limit:
+        if content > self.free or content > self._limit or sum(map(len, groups)) > self.places:
             return False
         return sum(group.footprint(self._disk) for group in groups) <= self.free
 
@@ -138,6 +142,7 @@ class _Filling:
         ]
         footprint, content = group.footprint(self._disk), sum(group.sizes)
         self.free -= footprint
+        self.places -= len(group)
         self._exposure.move(group.mask, -footprint)
         self._limit -= content
         self.unplaced_objects -= len(group)
@@ -148,46 +153,52 @@ class _Filling:
         group, disk = queue.group, self._disk
         overhead, block = disk.overhead, disk.block_size
         count, reason = group.copies, _reason(group)
-        free, limit, copies = self.free, self._limit, self.copies
+        free, places, limit, copies = self.free, self.places, self._limit, self.copies
         before, placed, content = reach, len(copies), 0
         end = reach - disk.capacity // _SLICES
         while reach >= end:
+            if places < 1 and reach <= free:
+                limit = -1  # nothing more may leave, so nothing may come
             position = queue.next(min((reach - overhead) // block * block if reach >= overhead else -1, limit))
             if position is None:
                 break
             size = group.sizes[position]
             need = overhead - (-size // block) * block
             victims: tuple[Eviction, ...] = ()
-            if need > free:
-                victims = self._victims.make_room(need - free, group.standing)
+            if need > free or places < 1:
+                victims = self._victims.make_room(max(1, need - free), group.standing)
                 free += sum(disk.footprint(victim.size) for victim in victims)
+                places += len(victims)
             free -= need
+            places -= 1
             reach -= need
             limit -= size
             content += size
             copies.append(Copy(group.ids[position], size, count, reason, victims))
         self.unplaced_objects -= len(copies) - placed
         self.unplaced_bytes -= content
-        self.free, self._limit = free, limit
+        self.free, self.places = free, places
+        self._limit -= content
         self._exposure.move(group.mask, reach - before)
         return reach
 
     def rebalance(self, budget: int) -> None:
         """Spread the risk with what is left over, and fill what room that leaves."""
-        work = Rebalancing(self._left, self._victims, self._exposure, self._disk, self.free)
+        work = Rebalancing(self._left, self._victims, self._exposure, self._disk, self.free, self.places)
         swaps = work.exchange(min(budget, self._limit))
         if not swaps:
             return
-        self.free = work.free
+        self.free, self.places = work.free, work.places
         self._count(swaps)
         for remainder in sorted(self._left, key=lambda remainder: _need(remainder.group)):
-            while True:
+            while self.places > 0:
                 position = remainder.largest(min(self._disk.largest_within(self.free), self._limit))
                 if position is None:
                     break
                 group = remainder.group
                 identifier, size = remainder.take(position)
                 self.free -= self._disk.footprint(size)
+                self.places -= 1
                 self._count([Copy(identifier, size, group.copies, _reason(group))])
 
     def _count(self, copies: Sequence[Copy]) -> None:

@@ -114,14 +114,15 @@ class Remainder:
         position = bisect_right(self._sorted()[1], limit) - 1
         return position if position >= 0 else None
 
-    def packed(self, disk: DiskFacts, room: int, content: int, end: int) -> list[int]:
+    def packed(self, disk: DiskFacts, room: int, content: int, end: int, most: int) -> list[int]:
         """Where objects stand, the largest first, that together take no more than ``room`` and have so much content.
 
-        All of them stand before ``end``.
+        All of them stand before ``end``, and they are ``most`` at the most.
         """
         sizes = self._sorted()[1]
         found: list[int] = []
-        while end and len(found) < _TOGETHER:
+        most = min(most, _TOGETHER)
+        while end and len(found) < most:
             position = bisect_right(sizes, min(disk.largest_within(room), content), 0, end) - 1
             if position < 0:
                 break

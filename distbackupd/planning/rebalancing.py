@@ -32,11 +32,15 @@ _SLICES = 50
 class Rebalancing:
     """One disk, full, and what could not come."""
 
-    def __init__(self, left: Iterable[Remainder], victims: Victims, exposure: Exposure, disk: DiskFacts, free: int) -> None:
+    def __init__(
+        self, left: Iterable[Remainder], victims: Victims, exposure: Exposure, disk: DiskFacts, free: int, places: int
+    ) -> None:
         self._exposure = exposure
         self._disk = disk
         self.free = free
         """Bytes of room on the disk after all exchanges so far."""
+        self.places = places
+        """How many objects more it may hold then."""
         self._levels = []
         for copies in (1, 2, 3):
             coming = [item for item in left if item.group.standing == PROTECTED + copies]
@@ -61,7 +65,7 @@ class Rebalancing:
         free = self.free
         copies: list[Copy] = []
         sources: list[Remainder] = []
-        kept, free_when_kept = 0, free
+        kept, free_when_kept, places_when_kept = 0, free, self.places
         while budget > 0 and coming.exposure() - leaving.exposure() > _WORTH_IT * coming.exposure():
             newcomers = coming.first()
             for exchange in self._exchange_between(coming, leaving, budget, part):
@@ -69,11 +73,11 @@ class Rebalancing:
                 sources += [newcomers] * len(exchange)
                 budget -= sum(copy.size for copy in exchange)
                 if self.free <= free:
-                    kept, free_when_kept = len(copies), self.free
+                    kept, free_when_kept, places_when_kept = len(copies), self.free, self.places
         # Beyond that more bytes would leave than come.
         for copy, source in zip(copies[kept:], sources[kept:], strict=True):
             source.put_back(copy.object_id, copy.size)
-        self.free = free_when_kept
+        self.free, self.places = free_when_kept, places_when_kept
         return copies[:kept]
 
     def _exchange_between(self, coming: _Ranking, leaving: _Ranking, budget: int, part: int) -> Iterator[list[Copy]]:
@@ -89,18 +93,20 @@ class Rebalancing:
                 break
             size = newcomers.size_at(first)
             need = self._disk.footprint(size) - self.free
-            leave = stock.covering(self._disk, need)
+            leave = stock.covering(self._disk, need if self.places > 0 else max(1, need))
             if leave is None:
                 largest = self._disk.footprint(size) // 2
                 continue
             left = sum(self._disk.footprint(stock.size_at(position)) for position in leave)
-            come = [first, *newcomers.packed(self._disk, left - need, budget - size, first)]
+            others = self.places + len(leave) - 1
+            come = [first, *newcomers.packed(self._disk, left - need, budget - size, first, others)]
             came = sum(self._disk.footprint(newcomers.size_at(position)) for position in come)
             if not balance.gains(came, left):
                 largest = self._disk.footprint(size) // 2
                 continue
             balance.move(came, left)
             self.free += left - came
+            self.places += len(leave) - len(come)
             exchange = self._copies(newcomers, come, stock, leave)
             budget -= sum(copy.size for copy in exchange)
             yield exchange

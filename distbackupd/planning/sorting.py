@@ -47,6 +47,8 @@ class Sorted:
         """How exposed is what the disk does not hold."""
         self.used = 0
         """Footprint of all that the disk holds."""
+        self.held = 0
+        """How many objects that is."""
         self.expired: list[Eviction] = []
         """Orphans past their grace, which leave at once."""
         self.surplus: list[Eviction] = []
@@ -101,6 +103,7 @@ class Sorted:
         if self._disk.id in self._holder_sets[holders]:
             footprint = group.footprint(self._disk)
             self.used += footprint
+            self.held += len(group)
             self._sort_in_held(group, maxcopies, orphaned_at)
         elif not orphaned_at:
             self.exposure.move(group.mask, group.footprint(self._disk))
@@ -157,6 +160,7 @@ class Sorted:
         group = self._new_group(item)
         if self._disk.id in self._holder_sets[item[2]]:
             self.used += self._disk.footprint(item[1])
+            self.held += 1
         elif not item[5]:
             if self._wanted(group, item[4]):
                 self.too_large += 1

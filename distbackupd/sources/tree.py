@@ -214,6 +214,7 @@ class FolderTree:
             priority=priority,
             maxcopies=0,
             digest=None,
+            copies=0,
         )
 
     def _attributes(self, path: bytes, state: os.stat_result, rdev: int, follow: bool) -> Attributes:

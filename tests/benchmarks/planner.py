@@ -23,7 +23,7 @@ from random import Random
 from resource import RUSAGE_SELF, getrusage
 
 from distbackupd.model.disks import footprint
-from distbackupd.model.plans import DiskFacts, ObjectFacts, Policy
+from distbackupd.model.plans import DiskFacts, ObjectFacts, Policy, imagined_disk
 from distbackupd.planning.cycle import plan_cycle
 from distbackupd.planning.losses import Losses
 from distbackupd.planning.simulation import Simulation, share_of, synthetic_sizes
@@ -44,7 +44,7 @@ def rounds(arguments: Namespace) -> None:
     simulation.add_sizes(synthetic_sizes(arguments.objects, Random(arguments.seed)))
     total = simulation.total
     for number, share in enumerate(arguments.disks, start=1):
-        simulation.add_disk(DiskFacts(number, share_of(total, share)))
+        simulation.add_disk(imagined_disk(number, share_of(total, share)))
     for number in range(arguments.rounds):
         began = time.process_time()
         if number:
@@ -71,7 +71,7 @@ def scale(arguments: Namespace) -> None:
     """One disk, many objects."""
     count = arguments.objects
     sizes = array("q", synthetic_sizes(count, Random(arguments.seed)))
-    disk = DiskFacts(1, int(0.4 * sum(map(footprint, sizes))))
+    disk = imagined_disk(1, int(0.4 * sum(map(footprint, sizes))))
     print(f"{count:,} objects; {_mebibytes()} MiB before")
     _timed("an empty disk", ((number, size, 0) for number, size in enumerate(sizes)), [frozenset()], disk)
     # Two copies of 60% and three of 40%, spread evenly over all pairs and triples; every fiftieth object is new.
@@ -93,8 +93,8 @@ def scale(arguments: Namespace) -> None:
 
 
 def _timed(what: str, objects: Iterator[tuple[int, int, int]], sets: list[frozenset[int]], disk: DiskFacts) -> None:
-    shelf = [DiskFacts(number, disk.capacity) for number in range(1, 7)]
-    facts = (ObjectFacts(number, size, holders, 1, 0, 0) for number, size, holders in objects)
+    shelf = [imagined_disk(number, disk.capacity) for number in range(1, 7)]
+    facts = (ObjectFacts(number, size, holders, 1, 0, 0, 0) for number, size, holders in objects)
     began = time.process_time()
     plan = plan_cycle(facts, dict(enumerate(sets)), disk, Policy(), 10**9, Random(1), shelf)
     seconds = time.process_time() - began

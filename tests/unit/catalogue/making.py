@@ -19,7 +19,7 @@ _inodes = itertools.count(1)
 def entry(name: bytes, kind: EntryKind = EntryKind.FILE, **changes: Any) -> Entry:
     """A file of 5 bytes with an inode of its own."""
     size = 5 if kind == EntryKind.FILE else 0
-    plain = Entry(name, kind, size, 1_000, 1, next(_inodes), EntryFlag.NONE, PLAIN, b"", 1, 0, None)
+    plain = Entry(name, kind, size, 1_000, 1, next(_inodes), EntryFlag.NONE, PLAIN, b"", 1, 0, None, 0)
     return plain._replace(**changes)
 
 

@@ -387,7 +387,7 @@ def _fill_realistically(catalogue: Catalogue, count: int) -> None:
             moment = 1_600_000_000_000_000_000 + number * 1_000_003
             name = b"IMG_2024%06d_edited.jpg" % number
             size, attributes = 2_000_000 + number, kinds[number % 8]
-            entry = Entry(name, EntryKind.FILE, size, moment, 2050, inode, EntryFlag.NONE, attributes, b"", 1, 0, None)
+            entry = Entry(name, EntryKind.FILE, size, moment, 2050, inode, EntryFlag.NONE, attributes, b"", 1, 0, None, 0)
             waiting.append((entry, None))
         files.record_folder(folder, FolderChanges([], [], [], [], waiting), 1_700_000_000)
         if start % 4000 == 3980:

@@ -25,8 +25,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_disk_facts_are_what_the_catalogue_knows() -> None:
-    disk = replace(DISK, block_size=131072, largest_file=2**32 - 1, overhead=128, location="bank")
-    assert disk_facts(disk) == DiskFacts(1, 10**12, 131072, 2**32 - 1, 128, "bank")
+    disk = replace(DISK, block_size=131072, largest_file=2**32 - 1, overhead=128, location="bank", most_objects=500)
+    assert disk_facts(disk) == DiskFacts(1, 10**12, 131072, 2**32 - 1, 128, "bank", 500)
 
 
 def test_measured_overhead_is_what_was_taken_beside_the_blocks() -> None:

@@ -14,13 +14,13 @@ ANY = settings(max_examples=200, derandomize=True, deadline=None, database=None,
 
 
 def entry(name: bytes = b"a", kind: EntryKind = EntryKind.FILE, **changes: object) -> Entry:
-    plain = Entry(name, kind, 5, 100, 1, 7, EntryFlag.NONE, PLAIN, b"", 1, 0, None)
+    plain = Entry(name, kind, 5, 100, 1, 7, EntryFlag.NONE, PLAIN, b"", 1, 0, None, copies=0)
     return plain._replace(**changes)  # type: ignore[arg-type]
 
 
 def known(seen: Entry, row: int = 1, attributes: int = 1) -> KnownEntry:
     reads = seen.kind == EntryKind.FILE and seen.size > 0
-    return KnownEntry(row, *seen[:7], attributes, *seen[8:11], 99 if reads else None)
+    return KnownEntry(row, *seen[:7], attributes, *seen[8:11], 99 if reads else None, seen.copies)
 
 
 def only(comparison: FolderComparison) -> str:

@@ -17,6 +17,7 @@ from hypothesis import Phase, given, settings
 from distbackupd.model.disks import OBJECT_OVERHEAD, footprint
 from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan, Policy, Reason
 from distbackupd.planning.cycle import plan_cycle
+from tests.unit.planning.facts import a_disk, an_object
 
 NOW = 1_000_000_000
 GRACE = 1000
@@ -49,6 +50,10 @@ class World(NamedTuple):
     def room(self, size: int) -> int:
         blocks = -(-size // self.disk.block_size)
         return self.disk.overhead + blocks * self.disk.block_size
+
+    def places(self) -> int:
+        """So many objects at once."""
+        return self.disk.most_objects or 1 << 63
 
     def holders(self, item: ObjectFacts) -> frozenset[int]:
         return SETS[item.holders]
@@ -115,14 +120,19 @@ PLACES = st.sampled_from(["", "", "home", "bank"])
 def shelves(draw: st.DrawFn, disk: DiskFacts) -> tuple[DiskFacts, ...]:
     """No word of other disks, or all of them, or not all that holder sets name."""
     known = draw(st.sampled_from([(), (), (1, 2, 3, 4), (1, 2, 3)]))
-    return tuple(disk if number == DISK else DiskFacts(number, 2**40, place=draw(PLACES)) for number in known)
+    return tuple(disk if number == DISK else a_disk(number, 2**40, place=draw(PLACES)) for number in known)
+
+
+def most_objects(held: int) -> st.SearchStrategy[int]:
+    """No limit, or about so many as the disk holds."""
+    return st.one_of(st.just(0), st.just(0), st.integers(-2, 4).map(lambda more: max(1, held + more)))
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     orphaned = st.sampled_from([0, 0, 0, 0, NOW, NOW - 1, NOW - GRACE + 1, NOW - GRACE, 1])
     objects = tuple(
-        ObjectFacts(
+        an_object(
             number,
             draw(SIZES),
             draw(st.sampled_from(sorted(SETS))),
@@ -150,7 +160,8 @@ def worlds(draw: st.DrawFn) -> World:
         )
     )
     largest = draw(st.sampled_from([0, 0, 3 * BLOCK, 2**32 - 1]))
-    disk = DiskFacts(DISK, capacity, block_size, largest, overhead, draw(PLACES))
+    held = sum(DISK in SETS[item.holders] for item in objects)
+    disk = a_disk(DISK, capacity, block_size, largest, overhead, draw(PLACES), draw(most_objects(held)))
     policy = Policy(
         grace=draw(st.sampled_from([0, GRACE, GRACE])),
         copy_limit=draw(st.one_of(st.none(), st.none(), st.integers(0, 100_000))),
@@ -175,11 +186,12 @@ def crowded_worlds(draw: st.DrawFn) -> World:
     held = draw(st.lists(st.tuples(blocks, st.sampled_from(here), priority, orphaned), min_size=3, max_size=12))
     coming = draw(st.lists(st.tuples(blocks, st.sampled_from(elsewhere), priority, st.just(0)), min_size=1, max_size=8))
     objects = tuple(
-        ObjectFacts(number, size * BLOCK, holders, priority, 0, orphan, draw(WISHES))
+        an_object(number, size * BLOCK, holders, priority, 0, orphan, draw(WISHES))
         for number, (size, holders, priority, orphan) in enumerate([*held, *coming], start=1)
     )
     used = sum(footprint(item.size, BLOCK) for item in objects[: len(held)])
-    disk = DiskFacts(DISK, max(0, used + draw(st.integers(-4, 4)) * BLOCK))
+    capacity = max(0, used + draw(st.integers(-4, 4)) * BLOCK)
+    disk = a_disk(DISK, capacity, most_objects=draw(most_objects(len(held))))
     policy = Policy(
         grace=GRACE, prefer=draw(st.sampled_from(["bytes", "files"])), rebalance=draw(st.sampled_from([0.0, 0.1, 1.0]))
     )
@@ -217,6 +229,18 @@ def test_plan_cycle_any_world_never_overfills_the_disk_at_any_prefix(world: Worl
             used += world.room(step.size)
             assert used <= world.disk.capacity
         assert used >= 0
+
+
+@ANY
+@given(st.one_of(worlds(), crowded_worlds(), crowded_worlds()))
+def test_plan_cycle_any_world_never_brings_more_objects_than_the_disk_has_places_for(world: World) -> None:
+    plan = world.plan()
+    held = len(world.held()) - len(plan.evictions)
+    most = max(held, world.places())
+    for copy in plan.copies:
+        held += 1 - len(copy.victims)
+        assert held <= most
+    assert plan.crowded == (plan.unplaced_objects > 0 and held >= most)
 
 
 @ANY
@@ -292,10 +316,13 @@ def test_plan_cycle_any_world_evicts_the_least_valuable_and_no_more_than_needed(
     for eviction in plan.evictions:
         del held[eviction.object_id]
     free = world.disk.capacity - sum(world.room(item.size) for item in held.values())
-    for copy in plan.copies:
+    most = max(len(held), world.places())
+    for copies_before, copy in enumerate(plan.copies):
         if copy.reason is Reason.MORE_EVEN:
             break
         need = world.room(copy.size) - free
+        if len(held) + copies_before >= most:
+            need = max(1, need)
         victims = [held[victim.object_id] for victim in copy.victims]
         freed = sum(world.room(victim.size) for victim in victims)
         assert [worth(world, victim) for victim in victims] == sorted(worth(world, victim) for victim in victims)
@@ -338,6 +365,8 @@ def test_plan_cycle_what_could_come_by_evicting_is_never_unplaced(world: World) 
         if item.id in copied or (world.disk.largest_file and item.size > world.disk.largest_file):
             continue
         room = world.disk.capacity - used
+        most = max(world.places(), len(world.held()) - len(plan.evictions))
+        places = most - (len(world.held()) - len(gone) + len(copied))
         for held in world.held().values():
             reason = world.reason(held)
             if held.id not in gone and (
@@ -346,7 +375,8 @@ def test_plan_cycle_what_could_come_by_evicting_is_never_unplaced(world: World) 
                 or (reason is Reason.ORPHAN_LAST_COPY and not world.others(item))
             ):
                 room += world.room(held.size)
-        assert room < world.room(item.size)
+                places += world.room(held.size) > 0
+        assert room < world.room(item.size) or places < 1
 
 
 @ANY
@@ -362,7 +392,7 @@ def test_plan_cycle_what_is_wanted_and_fits_at_the_end_is_never_unplaced(world: 
     used = plan.used_before + sum(world.room(step.size) * (1 if isinstance(step, Copy) else -1) for step in steps(plan))
     left = None if world.policy.copy_limit is None else world.policy.copy_limit - plan.copy_bytes
     for item in unplaced:
-        assert used + world.room(item.size) > world.disk.capacity or (left is not None and item.size > left)
+        assert plan.crowded or used + world.room(item.size) > world.disk.capacity or (left is not None and item.size > left)
 
 
 @ANY
@@ -386,7 +416,7 @@ def test_plan_cycle_with_the_brake_on_takes_nothing_and_copies_all_that_needs_no
     copied = {copy.object_id for copy in plan.copies}
     for item in world.wanted().values():
         if item.id not in copied and not (world.disk.largest_file and item.size > world.disk.largest_file):
-            assert world.room(item.size) > room
+            assert world.room(item.size) > room or plan.crowded
 
 
 # --- small plans -----------------------------------------------------------------------------------------------------
@@ -394,22 +424,22 @@ def test_plan_cycle_with_the_brake_on_takes_nothing_and_copies_all_that_needs_no
 
 def living(number: int, *holders: int, blocks: int = 1, priority: int = 1, maxcopies: int = 0) -> ObjectFacts:
     """An object with a footprint of ``blocks`` blocks."""
-    return ObjectFacts(number, (blocks - 1) * BLOCK, SET_ID[frozenset(holders)], priority, maxcopies, 0)
+    return an_object(number, (blocks - 1) * BLOCK, SET_ID[frozenset(holders)], priority, maxcopies, 0)
 
 
 def orphan(number: int, *holders: int, blocks: int = 1, age: int = 1) -> ObjectFacts:
-    return ObjectFacts(number, (blocks - 1) * BLOCK, SET_ID[frozenset(holders)], 1, 0, NOW - age)
+    return an_object(number, (blocks - 1) * BLOCK, SET_ID[frozenset(holders)], 1, 0, NOW - age)
 
 
 def story(objects: list[ObjectFacts], blocks: int, policy: Policy | None = None) -> list[tuple[str, int, Reason]]:
     """The steps of a plan for a disk with room for so many blocks."""
-    disk = DiskFacts(DISK, blocks * BLOCK)
+    disk = a_disk(DISK, blocks * BLOCK)
     plan = plan_cycle(objects, SETS, disk, policy or Policy(grace=GRACE), NOW, Random(1))
     return [("copy" if isinstance(step, Copy) else "evict", step.object_id, step.reason) for step in steps(plan)]
 
 
 def test_plan_cycle_nothing_to_do_gives_an_empty_plan() -> None:
-    assert plan_cycle([], SETS, DiskFacts(DISK, 0), Policy(), NOW, Random(1)) == Plan()
+    assert plan_cycle([], SETS, a_disk(DISK, 0), Policy(), NOW, Random(1)) == Plan()
     assert story([living(1, 1), living(2, 1, 2)], blocks=2) == []
 
 
@@ -488,13 +518,13 @@ def test_plan_cycle_large_victim_spares_small_ones_that_are_not_needed_then() ->
 
 def test_plan_cycle_among_equals_relieves_the_most_exposed_holders() -> None:
     objects = [living(number, 2) for number in range(1, 21)] + [living(number, 3) for number in range(21, 31)]
-    plan = plan_cycle(objects, SETS, DiskFacts(DISK, 16 * BLOCK), Policy(), NOW, Random(1))
+    plan = plan_cycle(objects, SETS, a_disk(DISK, 16 * BLOCK), Policy(), NOW, Random(1))
     assert Counter(2 if copy.object_id <= 20 else 3 for copy in plan.copies) == {2: 13, 3: 3}
 
 
 def test_plan_cycle_among_pairs_relieves_the_heaviest() -> None:
     objects = [living(number, 2, 3) for number in range(1, 11)] + [living(number, 2, 4) for number in range(11, 14)]
-    plan = plan_cycle(objects, SETS, DiskFacts(DISK, 7 * BLOCK), Policy(), NOW, Random(1))
+    plan = plan_cycle(objects, SETS, a_disk(DISK, 7 * BLOCK), Policy(), NOW, Random(1))
     assert {copy.object_id for copy in plan.copies} <= set(range(1, 11))
 
 
@@ -504,8 +534,8 @@ def test_plan_cycle_six_equal_disks_lose_little_with_the_worst_pair() -> None:
     for disk in disks:
         sets = dict(enumerate(set(holders.values()), start=1))
         identifiers = {members: number for number, members in sets.items()}
-        objects = [ObjectFacts(number, 0, identifiers[members], 1, 0, 0) for number, members in holders.items()]
-        plan = plan_cycle(objects, sets, DiskFacts(disk, count * 4 // 10 * BLOCK), Policy(), NOW, Random(disk))
+        objects = [an_object(number, 0, identifiers[members], 1, 0, 0) for number, members in holders.items()]
+        plan = plan_cycle(objects, sets, a_disk(disk, count * 4 // 10 * BLOCK), Policy(), NOW, Random(disk))
         for copy in plan.copies:
             holders[copy.object_id] |= {disk}
     lost = [sum(members <= set(dead) for members in holders.values()) for dead in itertools.combinations(disks, 2)]
@@ -514,15 +544,15 @@ def test_plan_cycle_six_equal_disks_lose_little_with_the_worst_pair() -> None:
 
 
 def test_plan_cycle_file_too_large_for_the_file_system_is_counted_apart() -> None:
-    disk = DiskFacts(DISK, 2**50, largest_file=2**32 - 1)
-    objects = [ObjectFacts(1, 2**32, 1, 1, 0, 0), ObjectFacts(2, 2**32 - 1, 1, 1, 0, 0)]
+    disk = a_disk(DISK, 2**50, largest_file=2**32 - 1)
+    objects = [an_object(1, 2**32, 1, 1, 0, 0), an_object(2, 2**32 - 1, 1, 1, 0, 0)]
     plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1))
     assert ([copy.object_id for copy in plan.copies], plan.too_large, plan.unplaced_objects) == ([2], 1, 0)
 
 
 def test_plan_cycle_copy_limit_is_used_up_by_what_still_fits() -> None:
-    disk = DiskFacts(DISK, 2**50)
-    objects = [ObjectFacts(number, size, 1, 1, 0, 0) for number, size in ((1, 700), (2, 400), (3, 100))]
+    disk = a_disk(DISK, 2**50)
+    objects = [an_object(number, size, 1, 1, 0, 0) for number, size in ((1, 700), (2, 400), (3, 100))]
     plan = plan_cycle(objects, SETS, disk, Policy(copy_limit=500), NOW, Random(1))
     assert {copy.object_id for copy in plan.copies} == {2, 3}
     assert (plan.unplaced_objects, plan.unplaced_bytes) == (1, 700)
@@ -533,7 +563,7 @@ def test_plan_cycle_many_small_victims_beside_large_ones_takes_linear_time() -> 
     small = [living(number, 1, 2, 3) for number in range(50_000)]
     beside = [living(200_000 + number, 1, 2, blocks=90_000) for number in range(1000)]
     coming = [living(300_000 + number, blocks=90_000) for number in range(1000)]
-    disk = DiskFacts(DISK, (50_000 + 1000 * 90_000) * BLOCK)
+    disk = a_disk(DISK, (50_000 + 1000 * 90_000) * BLOCK)
     began = time.process_time()
     plan = plan_cycle([*small, *beside, *coming], SETS, disk, Policy(), NOW, Random(1))
     assert time.process_time() - began < 5
@@ -578,19 +608,19 @@ def test_plan_cycle_prefers_bytes_or_files_when_room_runs_out() -> None:
 
 
 def test_plan_cycle_a_copy_prefers_a_place_that_has_none() -> None:
-    disk = DiskFacts(DISK, 2 * BLOCK, place="bank")
-    shelf = [disk, DiskFacts(2, 2**40, place="bank"), DiskFacts(3, 2**40, place="home"), DiskFacts(4, 2**40)]
+    disk = a_disk(DISK, 2 * BLOCK, place="bank")
+    shelf = [disk, a_disk(2, 2**40, place="bank"), a_disk(3, 2**40, place="home"), a_disk(4, 2**40)]
     objects = [living(1, 2), living(2, 2), living(3, 2), living(4, 3), living(5, 4)]
     plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), shelf)
     assert {copy.object_id for copy in plan.copies} == {4, 5}
-    without = plan_cycle(objects, SETS, DiskFacts(DISK, 2 * BLOCK), Policy(), NOW, Random(1))
+    without = plan_cycle(objects, SETS, a_disk(DISK, 2 * BLOCK), Policy(), NOW, Random(1))
     assert {copy.object_id for copy in without.copies} <= {1, 2, 3}
 
 
 def test_plan_cycle_exchanges_a_copy_for_one_whose_holders_would_lose_much_together() -> None:
     """Disks 2 and 3 alone would lose four objects; disk 1 holds a third copy of what 3 and 4 have."""
     objects = [living(number, 2, 3) for number in range(1, 5)] + [living(5, 1, 3, 4)]
-    disk = DiskFacts(DISK, BLOCK)
+    disk = a_disk(DISK, BLOCK)
     plan = plan_cycle(objects, SETS, disk, Policy(rebalance=1.0), NOW, Random(1))
     assert [(step.object_id > 4, step.reason) for step in steps(plan)] == [
         (True, Reason.SPREAD_ELSEWHERE),
@@ -608,9 +638,9 @@ def test_plan_cycle_exchanges_a_copy_for_one_whose_holders_would_lose_much_toget
 
 def test_plan_cycle_exchanges_no_more_than_the_budget() -> None:
     size = 99 * BLOCK
-    objects = [ObjectFacts(number, size, SET_ID[frozenset({2, 3})], 1, 0, 0) for number in range(1, 41)]
-    objects += [ObjectFacts(number, size, SET_ID[frozenset({1, 3, 4})], 1, 0, 0) for number in range(41, 81)]
-    disk = DiskFacts(DISK, 40 * 100 * BLOCK)
+    objects = [an_object(number, size, SET_ID[frozenset({2, 3})], 1, 0, 0) for number in range(1, 41)]
+    objects += [an_object(number, size, SET_ID[frozenset({1, 3, 4})], 1, 0, 0) for number in range(41, 81)]
+    disk = a_disk(DISK, 40 * 100 * BLOCK)
     plan = plan_cycle(objects, SETS, disk, Policy(rebalance=0.25), NOW, Random(1))
     assert plan.copy_bytes == plan.rebalanced_bytes == 10 * size
     limited = plan_cycle(objects, SETS, disk, Policy(rebalance=0.25, copy_limit=3 * size), NOW, Random(1))
@@ -618,27 +648,27 @@ def test_plan_cycle_exchanges_no_more_than_the_budget() -> None:
 
 
 def test_plan_cycle_a_disk_of_no_size_takes_nothing() -> None:
-    plan = plan_cycle([living(1), living(2, 1, 2)], SETS, DiskFacts(DISK, 0), Policy(), NOW, Random(1))
+    plan = plan_cycle([living(1), living(2, 1, 2)], SETS, a_disk(DISK, 0), Policy(), NOW, Random(1))
     assert (plan.copies, plan.evictions, plan.unplaced_objects) == ((), (), 1)
 
 
 def test_plan_cycle_copies_on_a_disk_that_the_shelf_does_not_name_do_not_count() -> None:
-    disk = DiskFacts(DISK, 2 * BLOCK)
+    disk = a_disk(DISK, 2 * BLOCK)
     objects = [living(1, 4), living(2, 1, 4), living(3, 2)]
-    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), [disk, DiskFacts(2, BLOCK), DiskFacts(3, BLOCK)])
+    plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), [disk, a_disk(2, BLOCK), a_disk(3, BLOCK)])
     assert plan.copies == (Copy(1, 0, 0, Reason.FIRST_COPY),)
-    plan = plan_cycle(objects, SETS, DiskFacts(DISK, BLOCK), Policy(), NOW, Random(1), [disk])
+    plan = plan_cycle(objects, SETS, a_disk(DISK, BLOCK), Policy(), NOW, Random(1), [disk])
     assert not plan.all_evictions()
 
 
 def test_plan_cycle_holders_that_are_no_known_set_are_refused() -> None:
     with pytest.raises(ValueError, match="object 7 names the holder set 99, which is not there"):
-        plan_cycle([ObjectFacts(7, 1, 99, 1, 0, 0)], SETS, DiskFacts(DISK, BLOCK), Policy(), NOW, Random(1))
+        plan_cycle([an_object(7, 1, 99, 1, 0, 0)], SETS, a_disk(DISK, BLOCK), Policy(), NOW, Random(1))
 
 
 def test_plan_cycle_an_object_larger_than_every_disk_is_named_and_all_else_planned() -> None:
-    disk = DiskFacts(DISK, 10 * BLOCK)
-    shelf = [disk, DiskFacts(2, 20 * BLOCK, largest_file=15 * BLOCK)]
+    disk = a_disk(DISK, 10 * BLOCK)
+    shelf = [disk, a_disk(2, 20 * BLOCK, largest_file=15 * BLOCK)]
     objects = [living(1, blocks=12), living(2, blocks=17), living(3), living(4, 2, blocks=18)]
     plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), shelf)
     assert [copy.object_id for copy in plan.copies] == [3]
@@ -649,12 +679,12 @@ def test_plan_cycle_an_object_larger_than_every_disk_is_named_and_all_else_plann
 
 
 def test_plan_cycle_sizes_that_no_file_system_knows_are_too_large_anywhere() -> None:
-    disk = DiskFacts(DISK, 2**70)
-    objects = [ObjectFacts(1, 2**63, 1, 1, 0, 0), ObjectFacts(2, 2**63 - 1, 1, 1, 0, 0), ObjectFacts(3, 2**64, 1, 1, 0, NOW)]
+    disk = a_disk(DISK, 2**70)
+    objects = [an_object(1, 2**63, 1, 1, 0, 0), an_object(2, 2**63 - 1, 1, 1, 0, 0), an_object(3, 2**64, 1, 1, 0, NOW)]
     plan = plan_cycle(objects, SETS, disk, Policy(), NOW, Random(1), [disk])
     assert [copy.object_id for copy in plan.copies] == [2]
     assert (plan.too_large, plan.fit_nowhere_ids) == (1, (1,))
-    held = plan_cycle([ObjectFacts(1, 2**63, 2, 1, 0, 0)], SETS, disk, Policy(), NOW, Random(1))
+    held = plan_cycle([an_object(1, 2**63, 2, 1, 0, 0)], SETS, disk, Policy(), NOW, Random(1))
     assert (held.used_before, held.all_evictions()) == (2**63 + BLOCK, [])
 
 
@@ -662,9 +692,9 @@ def test_plan_cycle_hundred_thousand_objects_take_little_time() -> None:
     """Measured 0.3 s; a tenth of what is bearable for ten million."""
     rng = Random(1)
     sizes = [int(rng.lognormvariate(12, 2.5)) for _ in range(100_000)]
-    objects = [ObjectFacts(number, size, rng.choice(sorted(SETS)), 1, 0, 0) for number, size in enumerate(sizes)]
+    objects = [an_object(number, size, rng.choice(sorted(SETS)), 1, 0, 0) for number, size in enumerate(sizes)]
     capacity = sum(map(footprint, sizes)) // 2
     began = time.process_time()
-    plan = plan_cycle(objects, SETS, DiskFacts(DISK, capacity), Policy(), NOW, Random(1))
+    plan = plan_cycle(objects, SETS, a_disk(DISK, capacity), Policy(), NOW, Random(1))
     assert time.process_time() - began < 3
     assert plan.copies

@@ -12,9 +12,10 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from distbackupd.model.disks import footprint
-from distbackupd.model.plans import Copy, DiskFacts, Eviction, ObjectFacts, Plan, Policy, Reason
+from distbackupd.model.plans import Copy, Eviction, Plan, Policy, Reason
 from distbackupd.planning.cycle import plan_cycle
 from distbackupd.planning.exposure import PLACES, TRIPLES
+from tests.unit.planning.facts import a_disk, an_object
 from tests.unit.planning.gains import gains
 
 BLOCK = 4096
@@ -178,7 +179,7 @@ class Shelf(RuleBasedStateMachine):
         sets = {frozenset(thing.holders) for thing in self.things.values()}
         identifiers = {members: number for number, members in enumerate(sorted(sets, key=sorted), start=1)}
         objects = [
-            ObjectFacts(
+            an_object(
                 number,
                 thing.size,
                 identifiers[frozenset(thing.holders)],
@@ -190,7 +191,7 @@ class Shelf(RuleBasedStateMachine):
             for number, thing in self.things.items()
         ]
         holder_sets = {number: members for members, number in identifiers.items()}
-        shelf = [DiskFacts(number, capacity, place=self.place(number)) for number, capacity in self.disks.items()]
+        shelf = [a_disk(number, capacity, place=self.place(number)) for number, capacity in self.disks.items()]
         facts = next(facts for facts in shelf if facts.id == disk)
         return plan_cycle(objects, holder_sets, facts, self.policy, self.now, Random(self.seed), shelf)
 

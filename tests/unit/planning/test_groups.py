@@ -6,11 +6,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from distbackupd.model.plans import DiskFacts, Policy, Reason
+from distbackupd.model.plans import Policy, Reason
 from distbackupd.planning.groups import CONTENT, PROTECTED, Group, Pool, standing
+from tests.unit.planning.facts import a_disk
 
 ANY = settings(derandomize=True, database=None, deadline=None)
-DISK = DiskFacts(1, 2**60, 512, overhead=100)
+DISK = a_disk(1, 2**60, 512, overhead=100)
 
 
 def pool(sizes: list[int]) -> Pool:
@@ -43,7 +44,7 @@ def test_pick_frees_enough_and_none_could_have_stayed(sizes: list[int], data: st
 @ANY
 @given(st.integers(0, 100_000), st.integers(1, 9000), st.integers(0, 500))
 def test_largest_within_is_the_inverse_of_footprint(room: int, block: int, overhead: int) -> None:
-    disk = DiskFacts(1, room, block, overhead=overhead)
+    disk = a_disk(1, room, block, overhead=overhead)
     largest = disk.largest_within(room)
     assert disk.footprint(largest + 1) > room
     assert largest == -1 or disk.footprint(largest) <= room

@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from distbackupd.model.plans import DiskFacts
 from distbackupd.planning.groups import Group
 from distbackupd.planning.queues import Queue, Remainder
+from tests.unit.planning.facts import a_disk
 
 ANY = settings(derandomize=True, database=None, deadline=None)
 BLOCK = 4096
@@ -29,7 +29,7 @@ sizes_of_all_kinds = st.lists(st.one_of(st.integers(0, 100_000), st.integers(0, 
 def test_queue_gives_what_fits_once_and_leaves_the_rest(
     sizes: list[int], prefer: str, first: int, data: st.DataObject
 ) -> None:
-    queue = Queue(group(sizes), DiskFacts(1, 100_000_000), "files" if prefer == "files" else "bytes", first)
+    queue = Queue(group(sizes), a_disk(1, 100_000_000), "files" if prefer == "files" else "bytes", first)
     largest = max(sizes)
     came: list[int] = []
     while not queue.exhausted:
@@ -43,7 +43,7 @@ def test_queue_gives_what_fits_once_and_leaves_the_rest(
 
 
 def order(sizes: list[int], capacity: int, prefer: str = "bytes", first: int = 0) -> list[int]:
-    queue = Queue(group(sizes), DiskFacts(1, capacity), "files" if prefer == "files" else "bytes", first)
+    queue = Queue(group(sizes), a_disk(1, capacity), "files" if prefer == "files" else "bytes", first)
     return [queue.group.sizes[position] for position in iter(lambda: queue.next(2**62), None)]
 
 
@@ -68,17 +68,18 @@ def test_queue_for_files_comes_from_the_smallest_up() -> None:
 
 
 @ANY
-@given(sizes_of_all_kinds, st.integers(0, 20_000_000), st.integers(0, 20_000_000))
-def test_remainder_packs_no_more_than_there_is_room(sizes: list[int], room: int, content: int) -> None:
-    disk = DiskFacts(1, 10**9)
+@given(sizes_of_all_kinds, st.integers(0, 20_000_000), st.integers(0, 20_000_000), st.integers(0, 5))
+def test_remainder_packs_no_more_than_there_is_room(sizes: list[int], room: int, content: int, most: int) -> None:
+    disk = a_disk(1, 10**9)
     remainder = Remainder(group(sizes), None)
-    packed = remainder.packed(disk, room, content, len(sizes))
+    packed = remainder.packed(disk, room, content, len(sizes), most)
     chosen = [remainder.size_at(position) for position in packed]
     assert packed == sorted(set(packed), reverse=True)
     assert sum(map(disk.footprint, chosen)) <= room
     assert sum(chosen) <= content
+    assert len(packed) <= most
     if not packed:
-        assert disk.footprint(min(sizes)) > room or min(sizes) > content
+        assert not most or disk.footprint(min(sizes)) > room or min(sizes) > content
     taken = [remainder.take(position) for position in packed]
     assert [size for _, size in taken] == chosen
     assert all(sizes[identifier] == size for identifier, size in taken)
@@ -87,7 +88,7 @@ def test_remainder_packs_no_more_than_there_is_room(sizes: list[int], room: int,
 @ANY
 @given(sizes_of_all_kinds, st.integers(-10, 20_000_000))
 def test_remainder_covers_what_is_needed_and_nothing_in_vain(sizes: list[int], room: int) -> None:
-    disk = DiskFacts(1, 10**9)
+    disk = a_disk(1, 10**9)
     remainder = Remainder(group(sizes), None)
     found = remainder.covering(disk, room)
     if found is None:

@@ -9,9 +9,10 @@ from random import Random
 import hypothesis.strategies as st
 from hypothesis import Phase, given, settings
 
-from distbackupd.model.plans import Copy, DiskFacts, ObjectFacts, Plan, Policy, Reason
+from distbackupd.model.plans import Copy, Plan, Policy, Reason
 from distbackupd.planning.cycle import plan_cycle
 from distbackupd.planning.exposure import PLACES, TRIPLES
+from tests.unit.planning.facts import a_disk, an_object
 from tests.unit.planning.gains import gains
 
 ANY = settings(max_examples=200, derandomize=True, deadline=None, database=None, phases=[Phase.generate, Phase.shrink])
@@ -26,20 +27,18 @@ class Shelf:
         self.sizes = [rng.choice([0, 4096, 20_000, rng.randrange(200_000)]) for _ in range(objects)]
         self.holders = [set(rng.sample(self.numbers, min(disks, rng.choice(copies)))) for _ in range(objects)]
         self.places = {disk: rng.choice(["home", "bank"]) if located else "" for disk in self.numbers}
-        self.shelf = [
-            DiskFacts(disk, self.used(disk) + rng.randrange(9000), place=self.places[disk]) for disk in self.numbers
-        ]
+        self.shelf = [a_disk(disk, self.used(disk) + rng.randrange(9000), place=self.places[disk]) for disk in self.numbers]
         self.policy = Policy(rebalance=1.0)
         self.rng = rng
 
     def used(self, disk: int) -> int:
-        facts = DiskFacts(disk, 0)
+        facts = a_disk(disk, 0)
         return sum(facts.footprint(size) for size, holders in zip(self.sizes, self.holders, strict=True) if disk in holders)
 
     def plan(self, disk: int) -> Plan:
         sets = sorted({frozenset(holders) for holders in self.holders}, key=sorted)
         objects = [
-            ObjectFacts(number, self.sizes[number], sets.index(frozenset(holders)), 1, 0, 0)
+            an_object(number, self.sizes[number], sets.index(frozenset(holders)), 1, 0, 0)
             for number, holders in enumerate(self.holders)
         ]
         return plan_cycle(objects, dict(enumerate(sets)), self.shelf[disk - 1], self.policy, 0, self.rng, self.shelf)
@@ -120,7 +119,7 @@ def test_exchanges_make_an_uneven_shelf_even() -> None:
     shelf = Shelf(5, 1000, (2,), 1, located=False)
     shelf.sizes = [0] * 1000
     shelf.holders = [{1, 2} if number < 400 else {3, 4, 5} for number in range(1000)]
-    shelf.shelf = [DiskFacts(disk, shelf.used(disk)) for disk in shelf.numbers]
+    shelf.shelf = [a_disk(disk, shelf.used(disk)) for disk in shelf.numbers]
     worst_before = sum(holders <= {1, 2} for holders in shelf.holders)
     for _ in range(3):
         for disk in shelf.numbers:
@@ -136,7 +135,7 @@ def test_exchanges_bring_content_that_is_at_one_place_only_to_another() -> None:
     shelf.sizes = [0] * 200
     shelf.holders = [{1, 2} if number < 50 else {1, 3, 4} if number < 125 else {2, 3, 4} for number in range(200)]
     places = {1: "home", 2: "home", 3: "bank", 4: "office"}
-    shelf.shelf = [DiskFacts(disk, shelf.used(disk), place=places[disk]) for disk in shelf.numbers]
+    shelf.shelf = [a_disk(disk, shelf.used(disk), place=places[disk]) for disk in shelf.numbers]
     for _ in range(2):
         for disk in shelf.numbers:
             for copy in shelf.plan(disk).copies:
@@ -150,6 +149,6 @@ def test_one_small_victim_that_fits_nobody_does_not_end_all_exchanges() -> None:
     shelf = Shelf(4, 41, (2,), 1, located=False)
     shelf.sizes = [100_000] * 40 + [0]
     shelf.holders = [{2, 3} if number < 20 else {1, 3, 4} for number in range(40)] + [{1, 2, 4}]
-    shelf.shelf = [DiskFacts(disk, shelf.used(disk)) for disk in shelf.numbers]
+    shelf.shelf = [a_disk(disk, shelf.used(disk)) for disk in shelf.numbers]
     plan = shelf.plan(1)
     assert plan.rebalanced_bytes >= 500_000

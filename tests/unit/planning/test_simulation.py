@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from distbackupd.model.plans import DiskFacts, ObjectFacts, Policy
+from distbackupd.model.plans import Policy
 from distbackupd.planning.simulation import Round, Simulation, share_of, synthetic_sizes
+from tests.unit.planning.facts import a_disk, an_object
 
 OBJECTS = 20_000
 
@@ -17,7 +18,7 @@ def simulated(*shares: float, rebalance: float = 0.1, objects: int = OBJECTS) ->
     simulation.add_sizes(synthetic_sizes(objects, Random(1)))
     total = simulation.total
     for number, share in enumerate(shares, start=1):
-        simulation.add_disk(DiskFacts(number, share_of(total, share)))
+        simulation.add_disk(a_disk(number, share_of(total, share)))
     return simulation
 
 
@@ -82,7 +83,7 @@ def test_a_dead_disk_is_made_up_for_by_its_successor() -> None:
     rounds(simulation, 1)
     simulation.lose_disk(3)
     assert simulation.state().copies[1] > 0.1
-    simulation.add_disk(DiskFacts(7, share_of(simulation.total, 0.4)))
+    simulation.add_disk(a_disk(7, share_of(simulation.total, 0.4)))
     after, later = rounds(simulation, 2)
     assert mostly(after) == {2: 0.6, 3: 0.4}
     assert after.copied <= 2.4 + 0.4 + 0.25
@@ -93,7 +94,7 @@ def test_disks_added_later_even_the_risk_out() -> None:
     simulation = simulated(*[0.4] * 4)
     (before,) = rounds(simulation, 1)
     for number in (5, 6):
-        simulation.add_disk(DiskFacts(number, share_of(simulation.total, 0.4)))
+        simulation.add_disk(a_disk(number, share_of(simulation.total, 0.4)))
     after, later = rounds(simulation, 2)
     assert before.loss[1].worst > 0.3
     assert after.loss[1].worst <= 0.09
@@ -133,23 +134,23 @@ def test_the_objects_of_a_catalogue_keep_their_holders_and_wishes() -> None:
     sets = {5: frozenset[int](), 6: frozenset({1}), 7: frozenset({1, 2})}
     simulation.add_objects(
         [
-            ObjectFacts(10, 100_000, 5, 1, 0, 0),
-            ObjectFacts(11, 200_000, 6, 3, 1, 0),
-            ObjectFacts(12, 300_000, 7, 1, 0, 1),
-            ObjectFacts(13, 2**63, 5, 1, 0, 0),
-            ObjectFacts(14, 400_000, 6, 1, 0, 0, 1),
+            an_object(10, 100_000, 5, 1, 0, 0),
+            an_object(11, 200_000, 6, 3, 1, 0),
+            an_object(12, 300_000, 7, 1, 0, 1),
+            an_object(13, 2**63, 5, 1, 0, 0),
+            an_object(14, 400_000, 6, 1, 0, 0, 1),
         ],
         sets,
     )
-    simulation.add_disk(DiskFacts(1, 2**30))
-    simulation.add_disk(DiskFacts(2, 2**30))
+    simulation.add_disk(a_disk(1, 2**30))
+    simulation.add_disk(a_disk(2, 2**30))
     simulation.add_sizes([500_000])
     with pytest.raises(ValueError, match="there is a disk 2 already"):
-        simulation.add_disk(DiskFacts(2, 5))
+        simulation.add_disk(a_disk(2, 5))
     plan = simulation.run_session(2)
     assert {copy.size for copy in plan.copies} == {100_000, 500_000}
     assert [eviction.object_id for eviction in plan.evictions] == [12]
-    assert simulation.losses().lost([1]) == sum(DiskFacts(1, 0).footprint(size) for size in (200_000, 400_000))
+    assert simulation.losses().lost([1]) == sum(a_disk(1, 0).footprint(size) for size in (200_000, 400_000))
     with pytest.raises(KeyError):
         simulation.lose_disk(3)
 
