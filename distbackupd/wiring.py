@@ -163,6 +163,7 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter, folder:
         reporter=reporter,
         clock=SystemClock(),
         rescued=RescueFolder(bytes(folder / "rescued")),
+        folder=os.path.realpath(os.fsencode(folder)),
     )
 
 

@@ -11,6 +11,7 @@ fresh systemd-udevd, with these rules (paths from the root of the repository) in
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -24,7 +25,10 @@ _ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known."""
+    """Make the markers known, and the surroundings those of a terminal."""
+    # Whoever was started in the background of a script ignores Ctrl+C, and so would every program that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(*names): skipped with a reason where the machine lacks one of them")
     config.addinivalue_line("markers", "inside_private_udevd(*rules): runs beside a systemd-udevd of its own")
 

@@ -320,7 +320,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("dsb", "source", "map", "/tree", folder / "tree", **place)
     for disk in ("shelf-01", "shelf-02"):
         (folder / disk).mkdir()
-        run("dsb", "disk", "add", disk, folder / disk, "--size", "10M", **place)
+        run("dsb", "disk", "add", disk, folder / disk, "--folder", "--size", "10M", **place)
     run("dsb", "update", **place)
     return folder / "catalogue"
 

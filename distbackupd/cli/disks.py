@@ -43,12 +43,21 @@ def list_disks(session: CommandSession) -> int:
 
 
 def add_disk(session: CommandSession) -> int:
-    """``dsb disk add NAME PATH [--size] [--luks-key]``"""
+    """``dsb disk add NAME PATH [--size] [--luks-key] [--folder]``"""
     path = os.path.realpath(os.fsencode(os.path.expanduser(session.arguments.path)))
     size = None if session.arguments.size is None else parse_size(session.arguments.size)
     key = _read_key(session.arguments.luks_key) if session.arguments.luks_key else None
     location = _checked_location(session.arguments.location or "")
-    enrolment = enrol(session.bench, session.arguments.name, path, size, session.simulate, key, location)
+    enrolment = enrol(
+        session.bench,
+        session.arguments.name,
+        path,
+        size,
+        session.simulate,
+        key,
+        location,
+        folder=session.arguments.folder,
+    )
     disk, mount = enrolment.disk, enrolment.mount
     session.publish_disks()
     if session.json:
@@ -72,7 +81,7 @@ def add_disk(session: CommandSession) -> int:
 
 
 def set_disk(session: CommandSession) -> int:
-    """``dsb disk set NAME [--size] [--path] [--relpath]``"""
+    """``dsb disk set NAME [--size] [--path] [--folder] [--relpath]``"""
     arguments = session.arguments
     disk = session.find_disk(arguments.disk)
     changed = disk
@@ -92,7 +101,7 @@ def set_disk(session: CommandSession) -> int:
         if session.simulate:
             say(f"Would look for {disk.name} at {printable(path)}")
             return 0
-        changed = move(session.bench, changed, path)
+        changed = move(session.bench, changed, path, arguments.folder)
     if not session.simulate:
         session.bench.catalogue.disks.update(changed)
         session.publish_disks()

@@ -124,11 +124,13 @@ def _add_disk_commands(add: Add) -> None:
         metavar="FILE",
         help="key file of the LUKS container in which the disk lies; it is kept so that the daemon can unlock the disk",
     )
+    _add_folder(new)
     change = command("set", "Set parameters of a backup disk")
     _add_disk(change)
     change.add_argument("-s", "--size", help="how much of it may be filled, like 7.4T")
     _add_location(change)
     change.add_argument("-p", "--path", metavar="PATH", help="folder where the backup lies")
+    _add_folder(change)
     change.add_argument("-r", "--relpath", help="that folder relative to the disk's mount point")
     rename = command("rename", "Give a backup disk another name", aliases=["mv"])
     _add_disk(rename)
@@ -136,6 +138,16 @@ def _add_disk_commands(add: Add) -> None:
     _add_disk(command("drop", "Forget all that a disk holds: it failed or is lost"))
     _add_disk(command("del", "Delete a disk that holds nothing (see 'disk drop')"))
     _add_disk(command("refresh", "Look what lies on a disk, and believe it"))
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder",
+        action="store_true",
+        help="take PATH although it is no disk of its own: a new folder, or one on the file system of the system, a source, "
+        "the catalogue or another disk, in the network or in memory. Its copies count like others, but what takes that "
+        "file system takes them too, and the daemon does not notice when it is there",
+    )
 
 
 def _add_location(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,8 @@ from distbackupd.model.disks import Mount
 class Bench:
     """The ports of the engine. ``open_store`` gives the store that lies at a path of a mounted disk.
 
-    ``rescued``: good contents of rotten source files; None: none are kept.
+    ``rescued``: good contents of rotten source files; None: none are kept. ``folder``: where the catalogue lies, a real
+    path; empty: in no folder that anybody could meet.
     """
 
     catalogue: Catalogue
@@ -23,3 +24,4 @@ class Bench:
     reporter: Reporter
     clock: Clock
     rescued: Rescue | None = None
+    folder: bytes = b""

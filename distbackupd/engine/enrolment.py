@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.catalogue_copy import save_catalogue
+from distbackupd.engine.disk_places import look_at_place, refuse_no_disk
 from distbackupd.engine.ports import DiskStore
 from distbackupd.engine.recognition import refuse_clones
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, default_capacity
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import printable, say_size
+from distbackupd.planning.disk_place import shared_fate
 
 _SMALLEST = 1 << 20
 _EXT4_KEEPS_BLOCKS = 4096
@@ -38,15 +40,17 @@ def enrol(
     simulate: bool = False,
     luks_key: bytes | None = None,
     location: str = "",
+    folder: bool = False,
 ) -> Enrolment:
     """Make the disk that ``path`` lies on known as ``name``; its layout is made at ``path``.
 
+    ``folder``: that may be a folder which is no disk of its own (:mod:`distbackupd.planning.disk_place`), or is not there.
     ``luks_key`` is kept, so that the LUKS container in which the disk lies can be unlocked whenever it is plugged in.
     A disk that distbackup, or an earlier catalogue, wrote is adopted as it stands: its UUID is kept and its objects are
     taken over. Raises UsageError, DiskTrouble; nothing is changed then.
     """
     check_name(bench, name)
-    mount = bench.mounter.mount_of(path if os.path.exists(path) else os.path.dirname(path) or b"/")
+    place, mount = look_at_place(bench, path)
     store = bench.open_store(path, mount)
     identity = store.identity()
     if identity is not None and (known := bench.catalogue.disks.find(identity.uuid)):
@@ -54,6 +58,8 @@ def enrol(
     relative_path = os.path.relpath(path, mount.root) if path != mount.root else b""
     if identity is None:
         _refuse_known_place(bench, mount, relative_path, path)
+    if not folder:
+        refuse_no_disk(place)
     refuse_clones(bench, mount.filesystem_uuid)
     container = bench.mounter.container_of(mount)
     if luks_key is not None and container is None:
@@ -79,6 +85,8 @@ def enrol(
         location=location,
     )
     advice = []
+    if danger := shared_fate(place):
+        advice.append(f"{danger}; its copies count all the same")
     if container and luks_key is None:
         advice.append(
             "it is encrypted and no key to it is kept, so somebody has to unlock it each time it is plugged in; "
@@ -139,13 +147,18 @@ def refresh(bench: Bench, disk: BackupDisk, store: DiskStore) -> tuple[int, int]
     return changes
 
 
-def move(bench: Bench, disk: BackupDisk, path: bytes) -> BackupDisk:
-    """The disk's layout lies at ``path`` now. Raises UsageError if another disk, or none, lies there."""
-    mount = bench.mounter.mount_of(path)
+def move(bench: Bench, disk: BackupDisk, path: bytes, folder: bool = False) -> BackupDisk:
+    """The disk's layout lies at ``path`` now. Raises UsageError if another disk, or none, lies there.
+
+    ``folder``: as in :func:`enrol`.
+    """
+    place, mount = look_at_place(bench, path, disk)
     identity = bench.open_store(path, mount).identity()
     if identity is None or identity.uuid != disk.uuid:
         what = "no backup disk" if identity is None else f"'{printable(identity.name)}'"
         raise UsageError(f"{printable(path)} is {what}, not '{disk.name}'; nothing was changed")
+    if not folder:
+        refuse_no_disk(place)
     moved = replace(
         disk,
         last_path=path,

@@ -133,7 +133,7 @@ def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Wal
                 walk.unseen.append(disk.name)
     for other in by_uuid.values():
         try:
-            enrolled = enrol(bench, _free_name(bench, other.identity), other.root, None)
+            enrolled = enrol(bench, _free_name(bench, other.identity), other.root, None, folder=True)
         except (DiskTrouble, UsageError) as trouble:
             bench.reporter.tell(Remark(f"{other.name}: {trouble}"))
         else:

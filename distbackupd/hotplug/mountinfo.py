@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
 from distbackupd.hotplug import sysfs
@@ -114,6 +115,30 @@ def mount_id_of(path: bytes) -> int:
             return next(int(line.split()[1]) for line in fdinfo if line.startswith(b"mnt_id:"))
     finally:
         os.close(descriptor)
+
+
+def unlisted_root(mount_id: int) -> MountLine | None:
+    """The mount of ``/`` where that is no mount point, as in a chroot, and so is not listed; None: it is another mount.
+
+    What only the list tells, its type and source, is taken from the list of PID 1 if that may be read and knows it.
+    """
+    if mount_id_of(b"/") != mount_id:
+        return None
+    root = os.stat(b"/")
+    read_only = os.statvfs(b"/").f_flag & os.ST_RDONLY
+    elsewhere = None
+    with suppress(OSError), open("/proc/1/mountinfo", "rb") as mountinfo:
+        elsewhere = next((line for line in parse_mountinfo(mountinfo.read()) if line.mount_id == mount_id), None)
+    return MountLine(
+        mount_id=mount_id,
+        device_number=root.st_dev,
+        root=b"/",
+        mount_point=b"/",
+        options=frozenset({b"ro" if read_only else b"rw"}),
+        filesystem_type=elsewhere.filesystem_type if elsewhere else b"",
+        source=elsewhere.source if elsewhere else b"",
+        filesystem_options=elsewhere.filesystem_options if elsewhere else frozenset(),
+    )
 
 
 def _parse_line(raw: bytes) -> MountLine | None:

@@ -19,7 +19,7 @@ from distbackupd.hotplug.checking import check, refuse_read_only
 from distbackupd.hotplug.commands import CommandFailed, Commands
 from distbackupd.hotplug.devices import properties_known_to_udev, properties_of, volumes_with_uuid
 from distbackupd.hotplug.keys import KEY_FOLDER, KeptKeys
-from distbackupd.hotplug.mountinfo import MountLine, mount_id_of, read_mountinfo
+from distbackupd.hotplug.mountinfo import MountLine, mount_id_of, read_mountinfo, unlisted_root
 from distbackupd.hotplug.power import power_off
 from distbackupd.hotplug.syncfs import flush_filesystem
 from distbackupd.hotplug.unlocking import Containers
@@ -72,10 +72,26 @@ class SystemMounter:
             mount_id = mount_id_of(path)
         except OSError as error:
             raise UsageError(f"{printable(path)} cannot be reached: {error.strerror}") from error
-        for line in read_mountinfo():
-            if line.mount_id == mount_id:
-                return self._mount(line, properties_of(line.device, self._commands) if line.block_number else {})
-        raise UsageError(f"{printable(path)} lies on no file system that is mounted here")
+        line = next((line for line in read_mountinfo() if line.mount_id == mount_id), None) or unlisted_root(mount_id)
+        if line is None:
+            raise UsageError(
+                f"{printable(path)} lies on a file system whose mount is not shown here, as in a container or a chroot into "
+                "which it was brought; mount it, or bind it with 'mount --bind', inside, where /proc/self/mountinfo lists it"
+            )
+        return self._mount(line, properties_of(line.device, self._commands) if line.block_number else {})
+
+    def share_filesystem(self, one: bytes, other: bytes) -> bool:
+        """Whether both paths lie on one file system, however it is mounted; False where one of them is not there."""
+        lines = {line.mount_id: line for line in read_mountinfo()}
+        numbers = set()
+        for path in (one, other):
+            try:
+                line = lines.get(mount_id_of(path))
+                # Only btrfs has other numbers than its mount: one for each subvolume.
+                numbers.add(line.block_number or line.device_number if line else os.stat(path).st_dev)
+            except OSError:
+                return False
+        return len(numbers) == 1
 
     def attached(self, filesystem_uuid: str) -> list[Volume]:
         """Every plugged-in volume with this UUID: more than one are clones. See ``devices.volumes_with_uuid``."""

@@ -239,7 +239,7 @@ def show_in_folders(stage: Stage) -> None:
     stage.run("dsb source map /documents documents")
     for name in ("shelf-01", "shelf-02"):
         (stage.folder / name).mkdir()
-        stage.run(f"dsb disk add {name} {name} --size {stage.share}M")
+        stage.run(f"dsb disk add {name} {name} --folder --size {stage.share}M")
     (stage.folder / "distbackupd.toml").write_text(SETTINGS)
 
     stage.begin("The sources are scanned", "What is there, with all metadata, and the hash of every file.")

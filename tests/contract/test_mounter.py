@@ -181,6 +181,19 @@ def test_mounted_elsewhere_is_used_and_left_as_it_is(bed: Bed, tmp_path: Path) -
     assert any(listed.root == mount.root and not listed.ours for listed in bed.mounter.mounts())
 
 
+def test_share_filesystem_is_told_of_folders_on_one_mount_and_not_of_others(bed: Bed, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    share, here = bed.mounter.share_filesystem, os.fsencode(tmp_path)
+    assert share(here + b"/a", here + b"/b")
+    assert not share(here + b"/a", here + b"/nowhere")
+    with bed.mounter.mounted(bed.new_disk(), "one") as one, bed.mounter.mounted(bed.new_disk(), "two") as two:
+        os.mkdir(one.root + b"/below")
+        assert share(one.root, one.root + b"/below")
+        assert not share(one.root, two.root)
+        assert not share(one.root, here)
+
+
 def test_mounted_write_protected_raises_read_only_and_leaves_nothing(bed: Bed) -> None:
     volume = bed.new_disk(write_protected=True)
     with pytest.raises(DiskReadOnly, match="photos-03 can only be read"), bed.mounter.mounted(volume, "photos-03"):

@@ -185,6 +185,13 @@ class FakeMounter:
                 return self._mount(disk)
         return Mount(b"/", "rootfs", "tmpfs")
 
+    def share_filesystem(self, one: bytes, other: bytes) -> bool:
+        """See the port."""
+        try:
+            return self.mount_of(one).device == self.mount_of(other).device
+        except UsageError:
+            return False
+
     def attached(self, filesystem_uuid: str) -> list[Volume]:
         """See the port."""
         plugged = [disk for disk in self._shelf.values() if disk.plugged]

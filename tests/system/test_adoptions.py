@@ -244,7 +244,7 @@ def test_what_contradicts_this_catalogue_is_refused_before_anything_is_changed(f
     dsb.ok("source", "map", "/", tmp_path / "other")
     assert "is mapped to" in dsb.refused(2, "import-distbackup", former.folder)
     dsb.ok("source", "unmap", "/")
-    dsb.ok("disk", "add", "one", tmp_path / "ours")
+    dsb.ok("disk", "add", "one", tmp_path / "ours", "--folder")
     assert "there is another disk 'one' here than in distbackup" in dsb.refused(2, "import-distbackup", former.folder)
     assert dsb.json("source")["sources"] == []
 

@@ -38,7 +38,7 @@ def dsb(tmp_path: Path, bus: SystemBus) -> Dsb:
     for number in range(3):
         (source / str(number)).write_bytes(os.urandom(1000 + number))
     dsb.ok("source", "map", "/", source)
-    dsb.ok("disk", "add", "one", disk, "--size", "50M")
+    dsb.ok("disk", "add", "one", disk, "--folder", "--size", "50M")
     return dsb
 
 
@@ -56,7 +56,7 @@ def without_times(text: str) -> list[str]:
 
 def test_backup_is_done_by_the_daemon_in_the_words_of_dsb_alone(dsb: Dsb, tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
-    dsb.ok("disk", "add", "two", tmp_path / "two", "--size", "50M")
+    dsb.ok("disk", "add", "two", tmp_path / "two", "--folder", "--size", "50M")
     dsb.ok("update")
     alone = without_times(dsb.ok("backup", "one").replace("one", "DISK"))
     with running_daemon(dsb) as daemon:
@@ -194,7 +194,7 @@ def test_a_daemon_on_another_catalogue_is_left_alone(dsb: Dsb, daemon: Daemon, t
     other = Dsb(tmp_path / "other")
     other.ok("source", "map", "/", tmp_path / "source")
     (tmp_path / "other-disk").mkdir()
-    other.ok("disk", "add", "two", tmp_path / "other-disk", "--size", "50M")
+    other.ok("disk", "add", "two", tmp_path / "other-disk", "--folder", "--size", "50M")
     other.ok("backup", "two", "--update")
     assert other.json("status")["daemon"] == "absent"
     assert other.refused(2, "pause") == (

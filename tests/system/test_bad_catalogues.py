@@ -28,7 +28,7 @@ def dsb(tmp_path: Path) -> Dsb:
         (tmp_path / "source" / f"file {number}").write_bytes(b"%d" % number)
     dsb.ok("source", "map", "/", tmp_path / "source")
     (tmp_path / "disk").mkdir()
-    dsb.ok("disk", "add", "one", tmp_path / "disk")
+    dsb.ok("disk", "add", "one", tmp_path / "disk", "--folder")
     dsb.ok("backup", "one", "-u")
     return dsb
 

@@ -30,7 +30,7 @@ class Scene:
         for number in range(10):
             (self.source / "below" / f"{number}").write_bytes(os.urandom(2000 + number))
         self.dsb.ok("source", "map", "/", self.source)
-        self.dsb.ok("disk", "add", "one", self.disk)
+        self.dsb.ok("disk", "add", "one", self.disk, "--folder")
 
     def backed_up(self) -> Scene:
         self.dsb.ok("update")

@@ -161,7 +161,7 @@ def test_no_action_and_simulate_change_nothing(tmp_path: Path) -> None:
             ("disk", "drop", "one"),
             ("disk", "del", "one"),
             ("disk", "refresh", "one"),
-            ("disk", "add", "two", tmp_path / "elsewhere"),
+            ("disk", "add", "two", tmp_path / "elsewhere", "--folder"),
         ):
             dsb.ok("-n", *words)
             assert snapshot(dsb.folder) == before, words
@@ -247,7 +247,7 @@ def test_a_disk_by_name_uuid_and_path(tmp_path: Path) -> None:
     with loop_disk(tmp_path, megabytes=MEGABYTES) as disk:
         with mounted_at(disk.device, tmp_path / "disk") as root:
             (root / "backup").mkdir()
-            dsb.ok("disk", "add", "one", root / "backup" / "data")
+            dsb.ok("disk", "add", "one", root / "backup" / "data", "--folder")
             (known,) = dsb.json("disk", "list")
             assert known["relative_path"] == "backup/data"
             for name in ("one", known["uuid"], known["uuid"].upper(), root / "backup" / "data"):
@@ -319,7 +319,7 @@ def test_completion_of_disks_and_virtual_paths(tmp_path: Path) -> None:
     dsb.ok("source", "map", "/photographs", tmp_path / "source")
     dsb.ok("update")
     for name in ("photos-01", "music-01"):
-        dsb.ok("disk", "add", name, tmp_path / name)
+        dsb.ok("disk", "add", name, tmp_path / name, "--folder")
     assert complete(dsb, "dsb backup ") == ["music-01", "photos-01"]
     assert complete(dsb, "dsb backup ph") == ["photos-01"]
     assert complete(dsb, "dsb source unmap /ph") == ["/photographs/", "/photos/"]
@@ -360,7 +360,7 @@ def test_a_session_checks_its_share_and_no_more(tmp_path: Path) -> None:
     dsb = Dsb(tmp_path / "catalogue", verify_share="10%")
     write_random(tmp_path / "source", 40, 100_000)
     dsb.ok("source", "map", "/", tmp_path / "source")
-    dsb.ok("disk", "add", "one", tmp_path / "disk")
+    dsb.ok("disk", "add", "one", tmp_path / "disk", "--folder")
     assert "one: copied 40 objects (4.00 MB), checked 4 objects" in dsb.ok("backup", "one", "-u")
 
 
@@ -369,7 +369,7 @@ def test_what_is_printed_as_json_can_be_read(tmp_path: Path) -> None:
     write_random(tmp_path / "source", 3, 1000)
     dsb.ok("source", "map", "/", tmp_path / "source")
     assert dsb.json("update")["hashed"] == 3
-    added = dsb.json("disk", "add", "one", tmp_path / "disk")
+    added = dsb.json("disk", "add", "one", tmp_path / "disk", "--folder")
     assert added["name"] == "one"
     assert len(dsb.json("backup", "one", "--simulate")) == 3
     done = dsb.json("backup", "one", "-u")

@@ -25,7 +25,7 @@ def dsb(tmp_path: Path) -> Dsb:
     write_random(tmp_path / "source", 300, 2000)
     dsb.ok("source", "map", "/", tmp_path / "source")
     for name, place in (("one", "home"), ("two", "home"), ("three", "bank")):
-        dsb.ok("disk", "add", name, tmp_path / name, "--location", place)
+        dsb.ok("disk", "add", name, tmp_path / name, "--folder", "--location", place)
     dsb.ok("update")
     for name in ("one", "two"):
         dsb.ok("backup", name)

@@ -133,7 +133,7 @@ def make_small(path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_backup_ended_in_the_middle_of_a_file_leaves_nothing_half_recorded(scene: Scene, number: signal.Signals) -> None:
-    scene.dsb.ok("disk", "add", "one", scene.disk, "--size", "1T")
+    scene.dsb.ok("disk", "add", "one", scene.disk, "--folder", "--size", "1T")
     scene.dsb.ok("backup", "one", "-u", "--limit", "50")
     first = scene.by_inode()[0]
     make_huge(first)
@@ -160,7 +160,7 @@ def test_backup_ended_in_the_middle_of_a_file_leaves_nothing_half_recorded(scene
 
 
 def test_a_second_program_is_refused_while_one_works(scene: Scene) -> None:
-    scene.dsb.ok("disk", "add", "one", scene.disk, "--size", "1T")
+    scene.dsb.ok("disk", "add", "one", scene.disk, "--folder", "--size", "1T")
     first = scene.by_inode()[0]
     make_huge(first)
     scene.dsb.ok("update")
@@ -202,7 +202,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_looked_at_again(scene: Scene)
     ids=["shrinks", "grows", "goes"],
 )
 def test_a_file_that_changes_while_it_is_copied_is_skipped(scene: Scene, size: int, later, reason: str) -> None:
-    scene.dsb.ok("disk", "add", "one", scene.disk, "--size", "1T")
+    scene.dsb.ok("disk", "add", "one", scene.disk, "--folder", "--size", "1T")
     huge = scene.by_inode()[0]
     make_huge(huge, size)
     scene.dsb.ok("update")

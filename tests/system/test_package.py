@@ -91,7 +91,7 @@ def test_files_go_to_a_disk_and_come_back(installed: ThrowAwayRoot) -> None:
         head --bytes=100000 /dev/urandom >/tmp/photos/2024/house.jpg
         echo cat >/tmp/photos/cat.txt
         dsb source map /photos /tmp/photos
-        dsb disk add shelf-01 /tmp/disk --size 10M
+        dsb disk add shelf-01 /tmp/disk --folder --size 10M
         dsb backup --update shelf-01
         dsb restore shelf-01 /tmp/restored
         diff --recursive /tmp/photos /tmp/restored/photos

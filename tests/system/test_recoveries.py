@@ -38,7 +38,7 @@ class Shelf:
         for name in names:
             if not self.disk(name).exists():
                 self.disk(name).mkdir()
-                self.dsb.ok("disk", "add", name, self.disk(name))
+                self.dsb.ok("disk", "add", name, self.disk(name), "--folder")
             self.dsb.ok("backup", name, "-u")
 
     def lose_catalogue(self) -> None:
@@ -367,7 +367,7 @@ def test_disks_are_found_where_they_are_mounted_or_by_their_devices(nasty: Shelf
     with loop_disk(tmp_path, "ext4", "one", 200) as one, loop_disk(tmp_path, "ext4", "two", 200) as two:
         for disk in (one, two):
             with mounted_at(disk.device, tmp_path / "mnt"):
-                dsb.ok("disk", "add", disk.label, tmp_path / "mnt" / "below")
+                dsb.ok("disk", "add", disk.label, tmp_path / "mnt" / "below", "--folder")
                 dsb.ok("backup", disk.label, "-u")
         nasty.lose_catalogue()
         said = dsb.ok("recover", two.device)

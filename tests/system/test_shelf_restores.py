@@ -34,7 +34,7 @@ class Shelf:
 
     def add(self, name: str) -> None:
         (self.place / name).mkdir()
-        self.dsb.ok("disk", "add", name, self.place / name)
+        self.dsb.ok("disk", "add", name, self.place / name, "--folder")
 
     def take_away(self, *names: str) -> None:
         for name in names:

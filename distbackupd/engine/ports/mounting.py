@@ -58,6 +58,9 @@ class Mounter(Protocol):
     def mount_of(self, path: bytes) -> Mount:
         """The mounted file system that ``path`` lies on."""
 
+    def share_filesystem(self, one: bytes, other: bytes) -> bool:
+        """Whether both paths lie on one file system, however it is mounted; False where one of them is not there."""
+
     def attached(self, filesystem_uuid: str) -> list[Volume]:
         """Every plugged-in volume with this UUID, of a file system or of a container: more than one are clones.
 

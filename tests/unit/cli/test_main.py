@@ -160,9 +160,9 @@ NO_SIZE = "is no size; write it like 7.4T, 500G or 7,927,384,932,352"
 )
 def test_sizes_that_cannot_be_meant(run: Run, tmp_path: Path, size: str, told: str) -> None:
     (tmp_path / "disk").mkdir()
-    assert run("disk", "add", "one", tmp_path / "disk", f"--size={size}") == (2, "", f"dsb: {told}\n")
+    assert run("disk", "add", "one", tmp_path / "disk", "--folder", f"--size={size}") == (2, "", f"dsb: {told}\n")
     assert list((tmp_path / "disk").iterdir()) == []
-    ok(run, "disk", "add", "one", tmp_path / "disk", "--size", "5M")
+    ok(run, "disk", "add", "one", tmp_path / "disk", "--folder", "--size", "5M")
     assert run("disk", "set", "one", f"--size={size}") == (2, "", f"dsb: {told}\n")
     if NO_SIZE in told:
         assert run("backup", "one", f"--limit={size}") == (2, "", f"dsb: {told}\n")
@@ -171,12 +171,12 @@ def test_sizes_that_cannot_be_meant(run: Run, tmp_path: Path, size: str, told: s
 
 @pytest.mark.parametrize("size", ["7.4T", "500G", "7,927,384,932,352", "10 GB", "2GiB", "512Mi"])
 def test_sizes_as_people_write_them(run: Run, tmp_path: Path, size: str) -> None:
-    ok(run, "disk", "add", "one", tmp_path / "disk", "--size", size)
+    ok(run, "disk", "add", "one", tmp_path / "disk", "--folder", "--size", size)
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "-x", "two\nlines", "\x1b[31m", "x" * 201, "/", "\udcff"])
 def test_names_that_no_disk_can_have(run: Run, tmp_path: Path, name: str) -> None:
-    status, out, err = run("disk", "add", "--", name, tmp_path / "disk")
+    status, out, err = run("disk", "add", "--folder", "--", name, tmp_path / "disk")
     assert (status, out) == (2, "")
     assert "is no name for a disk: use letters, digits, '-', '_' and '.', as on its label" in err
     assert len(err.splitlines()) == 1
@@ -185,9 +185,11 @@ def test_names_that_no_disk_can_have(run: Run, tmp_path: Path, name: str) -> Non
 
 def test_a_name_like_a_uuid_or_one_that_is_taken(run: Run, tmp_path: Path) -> None:
     uuid = "11111111-2222-4333-8444-555555555555"
-    assert "looks like a UUID" in run("disk", "add", uuid, tmp_path / "disk")[2]
-    ok(run, "disk", "add", "one", tmp_path / "disk")
-    assert run("disk", "add", "one", tmp_path / "other")[2] == ("dsb: there is a disk 'one' already; choose another name\n")
+    assert "looks like a UUID" in run("disk", "add", uuid, tmp_path / "disk", "--folder")[2]
+    ok(run, "disk", "add", "one", tmp_path / "disk", "--folder")
+    assert run("disk", "add", "one", tmp_path / "other", "--folder")[2] == (
+        "dsb: there is a disk 'one' already; choose another name\n"
+    )
     assert run("disk", "rename", "one", "a/b")[0] == 2
     assert run("disk", "rename", "one", "one")[0] == 2
 
@@ -197,7 +199,7 @@ def test_a_name_like_a_uuid_or_one_that_is_taken(run: Run, tmp_path: Path) -> No
 )
 def test_an_unknown_disk_is_told_with_those_that_are_known(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
     for name in ("photos-01", "music-01"):
-        ok(run, "disk", "add", name, tmp_path / name)
+        ok(run, "disk", "add", name, tmp_path / name, "--folder")
     status, out, err = run(*words, "photos-1")
     assert (status, out) == (2, "")
     assert err == "dsb: there is no disk 'photos-1'; there is music-01 and photos-01\n"
@@ -261,7 +263,7 @@ def test_map_wants_a_folder(run: Run, tmp_path: Path) -> None:
 
 
 def test_numbers_of_copies_that_cannot_be_meant(run: Run, tmp_path: Path) -> None:
-    ok(run, "disk", "add", "one", tmp_path / "disk")
+    ok(run, "disk", "add", "one", tmp_path / "disk", "--folder")
     for number in ("0", "-1"):
         assert run("backup", "one", f"--maxcopies={number}") == (
             2,
@@ -271,7 +273,7 @@ def test_numbers_of_copies_that_cannot_be_meant(run: Run, tmp_path: Path) -> Non
 
 
 def test_verify_start_and_list_of_errors(run: Run, tmp_path: Path) -> None:
-    ok(run, "disk", "add", "one", tmp_path / "disk")
+    ok(run, "disk", "add", "one", tmp_path / "disk", "--folder")
     for start in ("xyz", "0" * 65):
         status, out, err = run("verify", "one", "--start", start)
         assert (status, out) == (2, "")
@@ -299,7 +301,7 @@ def test_a_path_that_is_no_disk(run: Run, tmp_path: Path) -> None:
 
 def test_a_file_where_a_disk_should_be(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    status, _, err = run("disk", "add", "one", tmp_path / "file")
+    status, _, err = run("disk", "add", "one", tmp_path / "file", "--folder")
     assert status in (2, 4)
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err

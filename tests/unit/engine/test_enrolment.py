@@ -68,7 +68,7 @@ def test_enrol_fresh_disk_makes_the_layout_and_is_known(scene: Scene, mounted: P
 
 
 def test_enrol_folder_below_the_mount_point_is_made_and_remembered(scene: Scene, mounted: Path) -> None:
-    disk = add(scene, "photos-01", mounted / "back", capacity=5_000_000).disk
+    disk = add(scene, "photos-01", mounted / "back", capacity=5_000_000, folder=True).disk
     assert (disk.relative_path, disk.capacity) == (b"back", 5_000_000)
     assert (mounted / "back" / "distbackup-objects").is_dir()
 

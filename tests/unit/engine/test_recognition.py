@@ -63,7 +63,7 @@ def test_find_disk_unknown_name_tells_which_there_are(scene: Scene) -> None:
 def test_locate_finds_a_disk_wherever_it_is_mounted(scene: Scene) -> None:
     volume = scene.mounter.new_disk()
     scene.mounter.mount_elsewhere(volume, scene.place / "here")
-    disk = enrol(scene.bench, "one", os.fsencode(scene.place / "here" / "below"), 1 << 30).disk
+    disk = enrol(scene.bench, "one", os.fsencode(scene.place / "here" / "below"), 1 << 30, folder=True).disk
     root, mount = locate(scene.bench, disk) or (b"", None)
     assert root == os.fsencode(scene.place / "here" / "below")
     assert mount is not None

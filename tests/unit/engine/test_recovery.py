@@ -36,7 +36,14 @@ def plug_in(scene: Scene, name: str, below: str = "", **options: bytes) -> tuple
     place = scene.place / "media" / name
     scene.mounter.mount_elsewhere(volume, place)
     (place / below).parent.mkdir(exist_ok=True)
-    enrol(scene.bench, name, os.fsencode(place / below if below else place), None, luks_key=options.get("key") or None)
+    enrol(
+        scene.bench,
+        name,
+        os.fsencode(place / below if below else place),
+        None,
+        luks_key=options.get("key") or None,
+        folder=bool(below),
+    )
     return volume, place
 
 
