@@ -39,6 +39,7 @@ from distbackupd.model.events import Remark, ScanFinished
 from distbackupd.model.plans import BackupWish, Policy
 from distbackupd.model.standing import Protection
 from distbackupd.planning.brake import BrakeThresholds
+from distbackupd.sources.accounts import SystemAccounts
 from distbackupd.sources.mending import mend_source
 from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
@@ -58,6 +59,7 @@ __all__ = [
     "engine_lock",
     "idle_volumes",
     "is_on_backup_disk",
+    "machine_accounts",
     "make_control",
     "make_login",
     "mend_source",
@@ -117,6 +119,11 @@ def open_target(destination: bytes | None) -> FolderTarget:
     return FolderTarget(destination or b"")
 
 
+def machine_accounts() -> SystemAccounts:
+    """The users and groups of this machine."""
+    return SystemAccounts()
+
+
 def is_on_backup_disk(path: bytes) -> bool:
     """Whether an absolute path lies in the layout of a backup disk, ours or another's."""
     while True:
@@ -164,6 +171,7 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter, folder:
         clock=SystemClock(),
         rescued=RescueFolder(bytes(folder / "rescued")),
         folder=os.path.realpath(os.fsencode(folder)),
+        accounts=SystemAccounts(),
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from distbackupd.catalogue.accounts import AccountTable
 from distbackupd.catalogue.copies import look_at
 from distbackupd.catalogue.database import FILE_NAME, Database, errors_in_words
 from distbackupd.catalogue.disks import DiskTable
@@ -27,7 +28,8 @@ class Catalogue:
         holders = HolderSets(database)
         self.sources = SourceTable(database)
         self.history = HistoryTable(database, holders)
-        self.files = FileTable(database, self.history)
+        self.accounts = AccountTable(database)
+        self.files = FileTable(database, self.history, self.accounts)
         self.objects = ObjectTable(database, holders)
         self.rot = RotTable(database, holders)
         self.disks = DiskTable(database, self.objects)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from distbackupd.catalogue.accounts import AccountTable
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.encoding import encode_xattrs
 from distbackupd.catalogue.history import HistoryTable
@@ -41,8 +42,9 @@ _LOST = (
 class FileTable:
     """See :class:`distbackupd.engine.ports.FileTable`."""
 
-    def __init__(self, database: Database, history: HistoryTable) -> None:
+    def __init__(self, database: Database, history: HistoryTable, accounts: AccountTable) -> None:
         self._database = database
+        self._accounts = accounts
         self._history = history
         self._attributes: dict[Attributes, int] = {}
         database.when_rolled_back(self._attributes.clear)
@@ -72,6 +74,7 @@ class FileTable:
                 "INSERT INTO attributes (mode, uid, gid, rdev, xattrs) VALUES (?, ?, ?, ?, ?) RETURNING id", values
             ).fetchone()
         self._attributes[attributes] = row[0]
+        self._accounts.meet(attributes)
         return int(row[0])
 
     def find_renamed(self, entry: Entry) -> int | None:

@@ -180,7 +180,7 @@ CREATE TABLE account (
     is_group INTEGER NOT NULL,
     number INTEGER NOT NULL,             -- uid or gid
     since INTEGER NOT NULL,              -- unix seconds
-    name TEXT NOT NULL,                  -- from then on; empty: it had none
+    name TEXT NOT NULL,                  -- from then on
     PRIMARY KEY (is_group, number, since)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE listed_folder (

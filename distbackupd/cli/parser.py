@@ -245,7 +245,10 @@ def _add_restore(add: Add) -> None:
     restore.add_argument(
         "-e", "--existing", metavar="PATH", action="append", default=[], help="ignore files that are present below PATH"
     )
-    restore.add_argument("--overwrite", action="store_true", help="replace files at DEST that differ")
+    restore.add_argument("--overwrite", action="store_true", help="replace files at DEST whose content differs")
+    restore.add_argument(
+        "--numeric-owner", action="store_true", help="give owners by their numbers, not by the names that they had"
+    )
 
 
 def _add_report_commands(add: Add) -> None:

@@ -16,7 +16,7 @@ from distbackupd.model.errors import UsageError
 from distbackupd.model.text import join_words, printable, say_count, say_size
 from distbackupd.planning.destination import check_destination
 from distbackupd.planning.selection import Selection
-from distbackupd.wiring import open_target
+from distbackupd.wiring import machine_accounts, open_target
 
 
 def restore_files(session: CommandSession) -> int:
@@ -42,6 +42,7 @@ def restore_files(session: CommandSession) -> int:
         existing=tuple(os.path.realpath(os.fsencode(path)) for path in arguments.existing),
         overwrite=arguments.overwrite,
         simulate=session.simulate,
+        accounts=None if arguments.numeric_owner else machine_accounts(),
     )
     with session.disk_here(name, read_only=not arguments.link) as (disk, root, mount):
         check_destination(destination, session.bench.catalogue.sources.all(), root, arguments.link)
@@ -51,7 +52,7 @@ def restore_files(session: CommandSession) -> int:
             report = restore(
                 session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop, root=root
             )
-    met = report.restored + report.left_alone + report.failed_files + report.missing_files + report.in_the_way
+    met = report.restored + report.left_alone + report.failed_files + report.missing_files + report.in_the_way + report.taken
     if pattern is not None and not met and not options.existing:
         raise UsageError(f"nothing in the catalogue matches '{printable(pattern)}'; 'dsb ls' lists what there is")
     names = {known.id: known.name for known in session.bench.catalogue.disks.all()}
@@ -63,7 +64,7 @@ def restore_files(session: CommandSession) -> int:
             say(f"'dsb verify {disk.name}' strikes bad copies from the catalogue, and 'dsb backup' makes new ones.")
     if report.bad_digests:
         return 7
-    return 3 if report.failed_files or report.in_the_way else 0
+    return 3 if report.failed_files or report.in_the_way or report.taken else 0
 
 
 def _say_report(session: CommandSession, report: RestoreReport, names: dict[int, str]) -> None:
@@ -95,4 +96,6 @@ def _described(report: RestoreReport, names: dict[int, str]) -> dict[str, object
         "needed_disks": {names[disk]: count for disk, count in report.needed_disks.items()},
         "without_copy": report.unheld,
         "not_kept": dict(report.not_kept),
+        "not_possible": report.taken,
+        "unknown_owners": list(report.unknown_owners),
     }

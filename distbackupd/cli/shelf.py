@@ -20,7 +20,7 @@ from distbackupd.model.text import join_words, printable, say_count, say_duratio
 from distbackupd.planning.destination import check_destination
 from distbackupd.planning.disk_choice import total
 from distbackupd.planning.restore_plan import PlannedDisk, RestorePlan
-from distbackupd.wiring import Arrivals, current_activity, engine_lock, is_on_backup_disk, open_target
+from distbackupd.wiring import Arrivals, current_activity, engine_lock, is_on_backup_disk, machine_accounts, open_target
 
 _BUSY_SECONDS = 0.5
 _WAIT_SECONDS = 1.0
@@ -41,6 +41,7 @@ def restore_from_shelf(session: CommandSession) -> int:
         existing=tuple(os.path.realpath(os.fsencode(path)) for path in arguments.existing),
         overwrite=arguments.overwrite,
         simulate=only_plans,
+        accounts=None if arguments.numeric_owner else machine_accounts(),
     )
     without = {session.find_disk(name).id for name in arguments.without}
     destination = None if arguments.to is None else usable_destination(session, arguments.to)
@@ -206,6 +207,8 @@ def _finish(session: CommandSession, report: RestoreReport) -> int:
                 "without_copy": report.unheld,
                 "bad_objects": [digest.hex() for digest in report.bad_digests],
                 "not_kept": dict(report.not_kept),
+                "not_possible": report.taken,
+                "unknown_owners": list(report.unknown_owners),
             }
         )
     else:
@@ -230,6 +233,7 @@ def said_beside(report: RestoreReport) -> str:
     """What else became of the entries, behind how many were restored."""
     were = "was" if report.left_alone == 1 else "were"
     text = f"; {report.left_alone:,} {were} right already" if report.left_alone else ""
+    text += f"; {report.taken:,} not possible here" if report.taken else ""
     return text + (f"; {report.failed_files:,} failed" if report.failed_files else "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from distbackupd.engine.ports import Catalogue, Clock, DiskStore, Mounter, Reporter, Rescue, SourceTree
+from distbackupd.engine.ports import Catalogue, Clock, DiskStore, MachineAccounts, Mounter, Reporter, Rescue, SourceTree
 from distbackupd.model.disks import Mount
 
 
@@ -14,7 +14,8 @@ class Bench:
     """The ports of the engine. ``open_store`` gives the store that lies at a path of a mounted disk.
 
     ``rescued``: good contents of rotten source files; None: none are kept. ``folder``: where the catalogue lies, a real
-    path; empty: in no folder that anybody could meet.
+    path; empty: in no folder that anybody could meet. ``accounts``: users and groups of this machine; None: only their
+    numbers are recorded.
     """
 
     catalogue: Catalogue
@@ -25,3 +26,4 @@ class Bench:
     clock: Clock
     rescued: Rescue | None = None
     folder: bytes = b""
+    accounts: MachineAccounts | None = None

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from distbackupd.engine.owners import OwnerMapping
 from distbackupd.engine.ports import (
     BadContent,
     Catalogue,
     DiskStore,
     EntryRefused,
+    NameTaken,
     Placement,
     Reporter,
     RestoreTarget,
@@ -26,6 +28,7 @@ from distbackupd.engine.pulse import WORKERS, Meter, handfuls, work_in_threads
 from distbackupd.engine.recognition import recognise
 from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
 from distbackupd.engine.restore_tally import RestoreReport, Tally
+from distbackupd.engine.restore_twins import Twins, beside
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import Interrupted
 from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
@@ -107,6 +110,9 @@ class _Result:
     placement: Placement | None
     problem: str = ""
     bad: bool = False
+    taken: bool = False
+    """The destination found it under another name, ``stored``."""
+    stored: bytes | None = None
 
 
 class RestorePass:
@@ -120,7 +126,9 @@ class RestorePass:
         reporter: Reporter,
         stop: Stop,
         tally: Tally,
+        twins: Twins | None = None,
     ) -> None:
+        """``twins``: what is known of them from the passes before."""
         self._catalogue = catalogue
         self._target = target
         self._options = options
@@ -128,6 +136,8 @@ class RestorePass:
         self._meter = Meter(stop)
         self._tally = tally
         self._meaning = Meaning(catalogue.history, target, options)
+        self._twins = twins or Twins(catalogue.history, options.at)
+        self._owners = OwnerMapping(catalogue.accounts.names(options.at), options.accounts, tally.unknown_owners)
         self._reading: Reading | None = None
         self._scope = Scope()
         self._joins_present = False
@@ -175,9 +185,14 @@ class RestorePass:
         return handfuls(self._for_workers(), lambda entry: entry.size, _BATCH_FILES, _BATCH_BYTES)
 
     def _for_workers(self) -> Iterator[RestoreEntry]:
-        for entry in self._meaning.entries(self._holder_sets(), self._scope.bare):
+        for recorded in self._meaning.entries(self._holder_sets(), self._scope.bare):
             if self._meter.is_set():
                 return
+            entry = self._owners.given(recorded)
+            closed = self._twins.closed_above(entry.path)
+            if closed is not None:
+                self._refuse_name(entry, closed[1], closed[0])
+                continue
             if entry.digest is not None and not self._scope.others and self._is_done(entry, entry.digest):
                 continue
             if self._is_for_workers(entry):
@@ -210,8 +225,8 @@ class RestorePass:
             self._foresee(entry)
             return False
         if entry.kind is EntryKind.FOLDER:
-            result = self._attempt(entry, self._target.make_folder)
-            if self._scope.bare:
+            result = self._attempt_here(entry, self._target.make_folder)
+            if result.placement is Placement.NAME_TAKEN or self._scope.bare:
                 self._account(result)
             return False
         several_names = bool(entry.flags and entry.flags & EntryFlag.LINKED and entry.inode) and not self._options.link
@@ -223,13 +238,13 @@ class RestorePass:
             return False
         if several_names:
             # Written by this thread, so that the next name finds it complete.
-            result = self._attempt(entry, self._place)
+            result = self._attempt_here(entry, self._place)
             if result.placement in (Placement.RESTORED, Placement.LEFT_ALONE):
                 self._remember_first(entry)
             self._account(result)
             return False
         if entry.digest is None:
-            self._account(self._attempt(entry, self._place))
+            self._account(self._attempt_here(entry, self._place))
             return False
         return True
 
@@ -243,7 +258,7 @@ class RestorePass:
         if known is None or known[1:] != (entry.kind, entry.digest):
             return False
         link = functools.partial(self._target.link, first=known[0], overwrite=self._options.overwrite)
-        result = self._attempt(entry, link)
+        result = self._attempt_here(entry, link)
         if result.placement is Placement.NOT_KEPT:
             return False
         self._account(result, written=False)
@@ -287,23 +302,48 @@ class RestorePass:
     def _attempt(self, entry: RestoreEntry, do: Callable[[RestoreEntry], Placement]) -> _Result:
         try:
             return _Result(entry, do(entry))
+        except NameTaken as error:
+            return _Result(entry, None, str(error), taken=True, stored=error.stored)
         except EntryRefused as error:
             return _Result(entry, None, str(error))
         except BadContent as error:
             return _Result(entry, None, str(error), bad=True)
 
+    def _attempt_here(self, entry: RestoreEntry, do: Callable[[RestoreEntry], Placement]) -> _Result:
+        """In the engine's thread, where the catalogue tells whose a name is."""
+        return self._named(self._attempt(entry, do), do)
+
+    def _named(self, result: _Result, do: Callable[[RestoreEntry], Placement]) -> _Result:
+        """What becomes of an entry that the destination found under another name."""
+        entry = result.entry
+        if not result.taken:
+            return result
+        owner = self._twins.owner_of(entry, result.stored)
+        if owner != entry.path or result.stored is None:
+            return _Result(entry, Placement.NAME_TAKEN, stored=owner)
+        return self._attempt(entry._replace(path=beside(entry.path, result.stored)), do)
+
+    def _refuse_name(self, entry: RestoreEntry, owner: bytes | None, above: bytes | None = None) -> None:
+        if entry.kind is EntryKind.FOLDER:
+            self._twins.close_folder(entry.path, owner)
+        if self._twins.is_news(entry.path):
+            self._tally.find_taken(entry, owner, above)
+
     def _foreseen(self, entry: RestoreEntry) -> Placement | None:
-        return self._attempt(entry, lambda entry: self._target.foresee(entry, self._options.overwrite)).placement
+        return self._attempt_here(entry, self._foresee_one).placement
+
+    def _foresee_one(self, entry: RestoreEntry) -> Placement:
+        return self._target.foresee(entry, self._options.overwrite, self._meter)
 
     def _foresee(self, entry: RestoreEntry) -> Placement | None:
         """Count what would become of the entry, or what becomes of one whose content is not on this disk."""
-        result = self._attempt(entry, lambda entry: self._target.foresee(entry, self._options.overwrite))
+        result = self._attempt_here(entry, self._foresee_one)
         if result.placement is Placement.RESTORED and entry.digest is not None and not self._is_here(entry):
             self._miss(entry, entry.digest)
             return result.placement
         if result.placement is Placement.LEFT_ALONE and not self._options.simulate:
             # Only what is right is mended, so there is nothing to read.
-            result = self._attempt(entry, lambda entry: self._target.place(entry, _read_nothing, self._meter, False))
+            result = self._attempt_here(entry, lambda entry: self._target.place(entry, _read_nothing, self._meter, False))
         self._account(result)
         return result.placement
 
@@ -317,7 +357,11 @@ class RestorePass:
         self._tally.miss(entry, entry.holders - self._tally.bad.get(digest, set()))
 
     def _account(self, result: _Result, written: bool = True) -> None:
+        result = self._named(result, self._place)
         tally, entry, placement = self._tally, result.entry, result.placement
+        if placement is Placement.NAME_TAKEN:
+            self._refuse_name(entry, result.stored)
+            return
         if result.bad and self._reading is not None and entry.digest is not None:
             if self._reading.root is not None:
                 recognise(self._reading.store, self._reading.disk, self._reading.root, rename=False)

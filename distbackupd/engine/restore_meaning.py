@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from distbackupd.engine.ports import HistoryTable, RestoreTarget
+from distbackupd.engine.ports import HistoryTable, MachineAccounts, RestoreTarget
 from distbackupd.model.files import EntryKind, RestoreEntry
 from distbackupd.planning.selection import PassedFolders, Selection
 
@@ -17,8 +17,9 @@ class RestoreOptions:
     ``selection``: only what it means, with the folders above; ``at``: as it was known then (unix seconds; None: now).
     ``link``: files become names of the disk's own object files instead of copies: nothing is read, checked or kept of
     their metadata, whoever writes to one damages the backup, and the destination must be on the disk. ``existing``: what
-    is present below one of these folders is ignored. ``overwrite``: replace files that differ. ``simulate``: change
-    nothing.
+    is present below one of these folders is ignored. ``overwrite``: replace files whose content differs. ``simulate``:
+    change nothing. ``accounts``: users and groups of this machine, who get what belongs to their names; None: owners are
+    what their numbers say.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -27,6 +28,7 @@ class RestoreOptions:
     existing: tuple[bytes, ...] = ()
     overwrite: bool = False
     simulate: bool = False
+    accounts: MachineAccounts | None = None
 
 
 class Meaning:

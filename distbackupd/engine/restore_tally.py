@@ -24,7 +24,9 @@ class RestoreReport:
     ``restored`` counts entries of every kind, ``restored_bytes`` content that was written. ``missing``: files whose content
     is still to come (names of one file count once), by the disks that hold it (an empty set: none does). ``failed`` (path
     and reason), ``missing_names`` and ``in_the_way_names`` are the first ones only. ``bad_digests``: objects of which a bad
-    copy was met. ``not_kept``: what the destination could not take, by kind.
+    copy was met. ``not_kept``: what the destination could not take, by kind. ``taken``: entries whose names, or those of
+    folders above them, the destination takes for those of others; ``taken_names`` the first ones, each with the path that
+    has its place, or None. ``unknown_owners``: names that this machine does not know.
     """
 
     restored: int
@@ -38,11 +40,14 @@ class RestoreReport:
     in_the_way_names: tuple[bytes, ...]
     bad_digests: tuple[bytes, ...]
     not_kept: Mapping[str, int]
+    taken: int
+    taken_names: tuple[tuple[bytes, bytes | None], ...]
+    unknown_owners: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
         """Whether everything that was meant is at the destination now."""
-        return not (self.failed_files or self.missing_files or self.in_the_way)
+        return not (self.failed_files or self.missing_files or self.in_the_way or self.taken)
 
     @property
     def missing_files(self) -> int:
@@ -88,6 +93,9 @@ class Tally:
     in_the_way: int = 0
     in_the_way_names: list[bytes] = field(default_factory=list)
     bad: dict[bytes, set[int]] = field(default_factory=dict)
+    taken: int = 0
+    taken_names: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    unknown_owners: set[str] = field(default_factory=set)
 
     def place(self, entry: RestoreEntry, placement: Placement, written: bool = True) -> None:
         """It was placed, or not; ``written``: its content was written."""
@@ -102,6 +110,18 @@ class Tally:
             if len(self.in_the_way_names) < NAMES_KEPT:
                 self.in_the_way_names.append(entry.path)
                 self.reporter.tell(Remark(f"{printable(entry.path)}: not restored, something else is in its place"))
+
+    def find_taken(self, entry: RestoreEntry, owner: bytes | None, above: bytes | None) -> None:
+        """The destination takes its name, or that of the folder ``above``, for the name of ``owner``."""
+        self.taken += 1
+        if len(self.taken_names) >= NAMES_KEPT:
+            return
+        self.taken_names.append((entry.path, owner))
+        whose = "its name" if above is None else f"the name of {printable(above)}"
+        other = "another one" if owner is None else f"that of {printable(owner)}"
+        self.reporter.tell(
+            Remark(f"{printable(entry.path)}: not possible here, the destination takes {whose} for {other}, which stays")
+        )
 
     def miss(self, entry: RestoreEntry, holders: frozenset[int]) -> None:
         """Its content is on other disks."""
@@ -134,6 +154,16 @@ class Tally:
         if self.in_the_way:
             count = say_count(self.in_the_way, "entry", "entries")
             self.reporter.tell(Remark(f"{count} left out because something else is in place; --overwrite replaces files"))
+        if self.taken:
+            count = say_count(self.taken, "entry is", "entries are")
+            self.reporter.tell(
+                Remark(
+                    f"{count} not possible here, because the destination takes names for one that the backup knows as "
+                    "two; nothing of the others was touched: restore these to a folder or file system of another kind"
+                )
+            )
+        if self.unknown_owners:
+            self.reporter.tell(Remark(_said_unknown(sorted(self.unknown_owners))))
         if not_kept:
             kinds = [f"{kind} ({count:,} times)" for kind, count in sorted(not_kept.items())]
             self.reporter.tell(Remark(f"the destination could not keep everything: {join_words(kinds)}"))
@@ -152,4 +182,13 @@ class Tally:
             in_the_way_names=tuple(self.in_the_way_names),
             bad_digests=tuple(sorted(self.bad)),
             not_kept=not_kept,
+            taken=self.taken,
+            taken_names=tuple(self.taken_names),
+            unknown_owners=tuple(sorted(self.unknown_owners)),
         )
+
+
+def _said_unknown(names: list[str]) -> str:
+    more = [f"{len(names) - NAMES_KEPT:,} more"] if len(names) > NAMES_KEPT else []
+    said = join_words([*names[:NAMES_KEPT], *more])
+    return f"owner names that this machine does not know: {said}; their numbers were kept"

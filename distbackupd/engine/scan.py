@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.hashing import hash_waiting
+from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderChanges, Stop
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
@@ -96,6 +97,7 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         _, tally.hashed_bytes = files.waiting_total()
         files.rollback()
     else:
+        record_owner_names(bench, scanner.now)
         files.commit()
         _hash(bench, tree, tally, stop)
         if tally.changing:

@@ -17,6 +17,7 @@ from distbackupd.engine.recognition import locate, recognise, refuse_clones, roo
 from distbackupd.engine.restoration import Reading, RestorePass, Scope, refuse_if_stopped
 from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
 from distbackupd.engine.restore_tally import NAMES_KEPT, RestoreReport, Tally
+from distbackupd.engine.restore_twins import Twins
 from distbackupd.model.disks import BackupDisk, Mount
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.model.events import MayUnplug, Remark
@@ -61,6 +62,7 @@ class ShelfRestore:
         self._aside: set[int] = set()
         """Disks that gave trouble, until they were away."""
         self._tally = Tally(bench.reporter, retries=True)
+        self._twins = Twins(bench.catalogue.history, options.at)
         self._not_kept: Mapping[str, int] = {}
 
     def survey(self) -> RestorePlan:
@@ -142,7 +144,9 @@ class ShelfRestore:
             if self._tally.restored == restored:
                 self._aside.add(disk.id)
             self._wanted.clear()
-            self._look(Tally(self._bench.reporter, retries=True, bad=self._tally.bad))
+            again = Tally(self._bench.reporter, retries=True, bad=self._tally.bad)
+            again.unknown_owners = self._tally.unknown_owners
+            self._look(again)
             self._judged, self._bare = True, False
             return
         seconds = self._bench.clock.monotonic() - began
@@ -182,6 +186,10 @@ class ShelfRestore:
     def _look(self, tally: Tally) -> None:
         """Go through all that is meant without a disk, and see what is still missing."""
         self._not_kept = self._new_pass(tally).run(None, Scope())
+        if tally is not self._tally:
+            # What is not possible is counted once, by whichever pass met it first.
+            self._tally.taken += tally.taken
+            self._tally.taken_names += tally.taken_names
         refuse_if_stopped(self._stop, self._tally)
         for holders, share in tally.missing.items():
             self._want(holders, share)
@@ -189,7 +197,7 @@ class ShelfRestore:
 
     def _new_pass(self, tally: Tally) -> RestorePass:
         bench = self._bench
-        return RestorePass(bench.catalogue, self._target, self._options, bench.reporter, self._stop, tally)
+        return RestorePass(bench.catalogue, self._target, self._options, bench.reporter, self._stop, tally, self._twins)
 
     def _lost_names(self) -> tuple[bytes, ...]:
         """The first of what lies on no disk that may be asked for."""

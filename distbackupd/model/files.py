@@ -27,6 +27,37 @@ class EntryFlag(IntFlag):
     """Fewer blocks than its size needs: runs of zeros become holes."""
 
 
+class InodeFlag(IntFlag):
+    """What ``chattr`` sets, as Linux numbers it; :data:`KEPT` of them are backed up and restored.
+
+    In the catalogue they lie in the same number as :class:`EntryFlag`, :data:`INODE_FLAGS_SHIFT` bits higher.
+    """
+
+    NONE = 0
+    SECURE_DELETION = 0x1
+    UNDELETABLE = 0x2
+    COMPRESSED = 0x4
+    SYNCHRONOUS = 0x8
+    IMMUTABLE = 0x10
+    APPEND_ONLY = 0x20
+    NO_DUMP = 0x40
+    NO_ACCESS_TIME = 0x80
+    NOT_COMPRESSED = 0x400
+    JOURNALED = 0x4000
+    NO_TAIL = 0x8000
+    SYNCHRONOUS_FOLDER = 0x10000
+    TOP_FOLDER = 0x20000
+    NO_COPY_ON_WRITE = 0x800000
+    KEPT = 0x83C4FF
+    LOCKS = IMMUTABLE | APPEND_ONLY
+    """While one of these is set, nothing can be changed, renamed or linked."""
+    BEFORE_CONTENT = COMPRESSED | NOT_COMPRESSED | NO_COPY_ON_WRITE
+    """These only mean something for what is written afterwards."""
+
+
+INODE_FLAGS_SHIFT = 8
+
+
 class ProblemKind(IntEnum):
     """What could not be backed up as it is. The numbers are stored in the catalogue: never renumber."""
 
@@ -140,6 +171,11 @@ class RestoreEntry(NamedTuple):
     target: bytes
     digest: bytes | None
     holders: frozenset[int]
+
+    @property
+    def inode_flags(self) -> InodeFlag:
+        """What ``chattr`` had set."""
+        return InodeFlag(self.flags >> INODE_FLAGS_SHIFT) & InodeFlag.KEPT
 
 
 class ListedFile(NamedTuple):

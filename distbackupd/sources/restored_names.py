@@ -8,7 +8,7 @@ import os
 import re
 import stat
 
-from distbackupd.engine.ports import Placement
+from distbackupd.engine.ports import Placement, Pulse
 from distbackupd.model.files import EntryKind, RestoreEntry
 from distbackupd.sources.restored_mark import RestoreMark
 from distbackupd.sources.restored_metadata import same_time
@@ -43,15 +43,54 @@ def state_of(folder: int, name: bytes) -> os.stat_result | None:
         return None
 
 
+class Compared:
+    """Files that were read and found right, so that the next disk's turn need not read them again.
+
+    Only so many are kept: beyond that, reading twice is better than remembering millions.
+    """
+
+    MOST = 500_000
+
+    def __init__(self) -> None:
+        self._right: set[int] = set()
+
+    def knows(self, entry: RestoreEntry, state: os.stat_result) -> bool:
+        """Whether it looks as it did when it was found right."""
+        return self._mark(entry, state) in self._right
+
+    def remember(self, entry: RestoreEntry, state: os.stat_result) -> None:
+        """It was found right."""
+        if len(self._right) < self.MOST:
+            self._right.add(self._mark(entry, state))
+
+    def _mark(self, entry: RestoreEntry, state: os.stat_result) -> int:
+        looks = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return hash((entry.path, entry.digest, looks))
+
+
 def compare(
-    folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry, overwrite: bool, mark: RestoreMark | None
+    folder: int,
+    name: bytes,
+    state: os.stat_result,
+    entry: RestoreEntry,
+    overwrite: bool,
+    mark: RestoreMark | None,
+    compared: Compared,
+    pulse: Pulse | None = None,
 ) -> Placement:
     """What is to become of an entry where something stands already; RESTORED: it is to be replaced.
 
-    What ``mark`` doubts is read. What turns out to be the remains of our own work is replaced.
+    With ``overwrite`` the content counts, so it is read, unless ``compared`` knows it. What ``mark`` doubts is read too.
+    What turns out to be the remains of our own work is replaced. Raises Interrupted.
     """
     right = stat.S_IFMT(state.st_mode) == FORMATS[entry.kind]
-    if right and entry.kind is EntryKind.FILE:
+    if right and entry.kind is EntryKind.FILE and overwrite:
+        right = state.st_size == entry.size and (
+            entry.digest is None or compared.knows(entry, state) or _holds(folder, name, entry, pulse or _Unwatched())
+        )
+        if right:
+            compared.remember(entry, state)
+    elif right and entry.kind is EntryKind.FILE:
         if mark is not None and state.st_mtime_ns == entry.mtime_ns and mark.doubts(state):
             return _looked_at(folder, name, state, entry, mark)
         right = state.st_size == entry.size and same_time(state.st_mtime_ns, entry.mtime_ns)
@@ -64,6 +103,20 @@ def compare(
     if overwrite and not stat.S_ISDIR(state.st_mode) and entry.kind is not EntryKind.FOLDER:
         return Placement.RESTORED
     return Placement.IN_THE_WAY
+
+
+def _holds(folder: int, name: bytes, entry: RestoreEntry, pulse: Pulse) -> bool:
+    """Whether the file of the right size has the entry's content; what cannot be read has not."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        return hash_descriptor(descriptor, entry.size, pulse) == (entry.size, entry.digest)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _looked_at(folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry, mark: RestoreMark) -> Placement:

@@ -17,18 +17,29 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from distbackupd.engine.ports import BadContent, EntryRefused, Placement, Pulse, TargetTrouble
+from distbackupd.engine.ports import BadContent, EntryRefused, NameTaken, Placement, Pulse, TargetTrouble
 from distbackupd.model.errors import UsageError
-from distbackupd.model.files import EntryKind, RestoreEntry
+from distbackupd.model.files import EntryKind, InodeFlag, RestoreEntry
 from distbackupd.model.text import printable
 from distbackupd.sources.confined import ConfinedFolders, checked_name
+from distbackupd.sources.inode_flags import opened, write_flags
 from distbackupd.sources.restored_content import copy_content, open_object
+from distbackupd.sources.restored_listings import Listings
 from distbackupd.sources.restored_mark import MARK_NAME, RestoreMark
 from distbackupd.sources.restored_metadata import give_metadata, give_metadata_to_new_file
-from distbackupd.sources.restored_names import FORMATS, compare, create, discard, is_temporary, state_of, temporary_name
-from distbackupd.sources.restored_trouble import UNABLE, told
-from distbackupd.streams import CHUNK
+from distbackupd.sources.restored_names import (
+    FORMATS,
+    Compared,
+    compare,
+    create,
+    discard,
+    is_temporary,
+    state_of,
+    temporary_name,
+)
+from distbackupd.sources.restored_trouble import UNABLE, answers, may_be_dead, told
 
+_FLAGS = "flag of chattr"
 _KIND_NAMES = {
     EntryKind.SYMBOLIC_LINK: "symbolic link",
     EntryKind.FIFO: "fifo",
@@ -54,6 +65,9 @@ class FolderTarget:
         self._lost: Counter[str] = Counter()
         self._folders_told: set[int] = set()
         self._genuine: set[bytes] = set()
+        self._listings = Listings()
+        self._compared = Compared()
+        self._renaming = tuple(threading.Lock() for _ in range(16))
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the target
         self._spooled = array("Q")
 
@@ -93,9 +107,10 @@ class FolderTarget:
                 os.mkdir(name, 0o700, dir_fd=folder)
             except FileExistsError:
                 state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                self._refuse_twin(folder, name, state, entry.path)
                 if not stat.S_ISDIR(state.st_mode):
                     return Placement.IN_THE_WAY
-                self._let_ourselves_in(folder, name, state)
+                self._let_ourselves_in(folder, name, state, entry)
                 self._remember(entry)
                 return Placement.LEFT_ALONE
             except NotADirectoryError:
@@ -115,7 +130,7 @@ class FolderTarget:
         try:
             return self._place(entry, open_content, pulse, overwrite, mend)
         except OSError as error:
-            raise told(error, self._path) from error
+            raise told(error, self._path, self._is_alive) from error
 
     def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
         """Make the entry another name of what was restored at ``first``; NOT_KEPT where that cannot be."""
@@ -125,9 +140,15 @@ class FolderTarget:
             except (FileNotFoundError, NotADirectoryError):
                 return Placement.NOT_KEPT
             try:
-                return self._link_descriptor(source, entry, overwrite, relink=True)
+                try:
+                    return self._link_descriptor(source, entry, overwrite, relink=True)
+                except PermissionError:
+                    if not self._unlock(*self._locate(first), entry):
+                        raise
+                    self._remember(entry._replace(path=first))
+                    return self._link_descriptor(source, entry, overwrite, relink=True)
             except OSError as error:
-                if error.errno not in (*UNABLE, errno.EMLINK, errno.EXDEV, errno.ENOENT):
+                if error.errno not in (errno.EMLINK, errno.EXDEV, errno.ENOENT) and not self._is_unable(error):
                     raise
                 self._lose("hard link")
                 return Placement.NOT_KEPT
@@ -154,8 +175,8 @@ class FolderTarget:
         self._lose("metadata of a file that is the object itself")
         return placement
 
-    def foresee(self, entry: RestoreEntry, overwrite: bool) -> Placement:
-        """What would become of the entry. Changes nothing."""
+    def foresee(self, entry: RestoreEntry, overwrite: bool, pulse: Pulse | None = None) -> Placement:
+        """What would become of the entry. Changes nothing. See the port."""
         if self._folders is None and not os.path.isdir(self._path):
             return Placement.RESTORED
         with self._in_words():
@@ -167,8 +188,10 @@ class FolderTarget:
                 return Placement.RESTORED
             except NotADirectoryError:
                 return Placement.IN_THE_WAY
-            state = state_of(folder, name)
-            return Placement.RESTORED if state is None else compare(folder, name, state, entry, overwrite, self._mark)
+            state = self._standing(folder, name, entry.path)
+            if state is None:
+                return Placement.RESTORED
+            return compare(folder, name, state, entry, overwrite, self._mark, self._compared, pulse)
 
     def exists_below(self, folder: bytes, path: bytes) -> bool:
         """Whether anything stands at the virtual ``path`` below another real folder."""
@@ -185,15 +208,21 @@ class FolderTarget:
                 self._mark.settle()
 
     def finish(self) -> Mapping[str, int]:
-        """Give all folders their metadata, what was made last first. What could not be kept, and how often."""
+        """Give all folders their metadata, what was made last first. What could not be kept, and how often.
+
+        Locks that ``chattr`` had set come here too, those of files as well: what is locked takes no name and no link.
+        """
+        self._listings.forget()
         root: RestoreEntry | None = None
         while self._spooled:
             self._spool.seek(self._spooled.pop())
             entry: RestoreEntry = pickle.load(self._spool)  # noqa: S301 - our own file, which has no name
             if entry.path == b"/":
                 root = entry
-            else:
+            elif entry.kind is EntryKind.FOLDER:
                 self._finish_folder(entry)
+            else:
+                self._lock_file(entry)
         self._spool.truncate(0)
         if self._mark is not None:
             with self._in_words():
@@ -210,6 +239,8 @@ class FolderTarget:
                 if self._mark is not None and self._mark.was_left:
                     self._remove_leftovers(descriptor, entry.path)
                 give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, lost.append)
+                if entry.inode_flags and not self._give_flags(descriptor, b".", entry.inode_flags):
+                    lost.append(_FLAGS)
         except EntryRefused:
             lost.append("metadata of a folder")
         # A folder that several disks fill is finished several times, and told once.
@@ -235,13 +266,14 @@ class FolderTarget:
             folder, name = self._locate(entry.path, make=True)
         except NotADirectoryError:
             return Placement.IN_THE_WAY
-        state = state_of(folder, name)
+        state = self._standing(folder, name, entry.path)
         if state is not None:
-            placement = compare(folder, name, state, entry, overwrite, self._mark)
+            placement = compare(folder, name, state, entry, overwrite, self._mark, self._compared, pulse)
             if placement is Placement.LEFT_ALONE and mend:
-                self._give_metadata(folder, name, entry)
+                self._mend(folder, name, entry)
             if placement is not Placement.RESTORED:
                 return placement
+            self._unlock(folder, name, entry)
         self._begin()
         if is_temporary(name):
             self._genuine.add(entry.path)
@@ -251,15 +283,36 @@ class FolderTarget:
                 self._write_file(folder, temporary, entry, open_content, pulse)
             elif not self._make_special(folder, temporary, entry):
                 return Placement.NOT_KEPT
-            if entry.size > CHUNK and state is None and not overwrite and state_of(folder, name) is not None:
-                # Somebody put it there while the content was copied, which can take hours.
-                discard(folder, temporary)
-                return Placement.IN_THE_WAY
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            with self._renaming[hash(entry.path.rpartition(b"/")[0]) % len(self._renaming)]:
+                # Somebody may have put it there while the content was copied, which can take hours; or another thread
+                # a twin, which this name would replace.
+                if state is None and self._standing(folder, name, entry.path) is not None and not overwrite:
+                    discard(folder, temporary)
+                    return Placement.IN_THE_WAY
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            self._listings.wrote(entry.path.rpartition(b"/")[0], name)
         except BaseException:
             discard(folder, temporary)
             raise
+        if entry.inode_flags:
+            self._give_file_flags(folder, name, entry)
         return Placement.RESTORED
+
+    def _standing(self, folder: int, name: bytes, path: bytes) -> os.stat_result | None:
+        """How the entry stands, under just this name; None: there is none. Raises NameTaken."""
+        state = state_of(folder, name)
+        if state is not None:
+            self._refuse_twin(folder, name, state, path)
+        return state
+
+    def _refuse_twin(self, folder: int, name: bytes, state: os.stat_result, path: bytes) -> None:
+        stored = self._listings.stored(path.rpartition(b"/")[0], folder, name, state)
+        if stored is None:
+            again = state_of(folder, name)
+            if again is None or not os.path.samestat(again, state):
+                return  # somebody else renames things just now
+        if stored != name:
+            raise NameTaken(stored)
 
     def _below(self) -> ConfinedFolders:
         """The folders below the root; the root is made if it is missing."""
@@ -295,11 +348,17 @@ class FolderTarget:
 
     def _remember(self, entry: RestoreEntry) -> None:
         """Keep the folder's metadata for :meth:`finish` in a file: there may be a million folders."""
-        self._spooled.append(self._spool.seek(0, os.SEEK_END))
-        pickle.dump(entry, self._spool, pickle.HIGHEST_PROTOCOL)
+        with self._lock:
+            self._spooled.append(self._spool.seek(0, os.SEEK_END))
+            pickle.dump(entry, self._spool, pickle.HIGHEST_PROTOCOL)
 
-    def _let_ourselves_in(self, folder: int, name: bytes, state: os.stat_result) -> None:
-        """An ordinary user cannot write into a folder that was restored read-only from an earlier disk."""
+    def _let_ourselves_in(self, folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry) -> None:
+        """An ordinary user cannot write into a folder that was restored read-only from an earlier disk.
+
+        Nobody can into an immutable one; and what a folder's flags are, they give to what is made in it.
+        """
+        if entry.inode_flags:
+            self._give_flags(folder, name, InodeFlag.NONE)
         if state.st_mode & 0o700 != 0o700 and state.st_uid == os.geteuid():
             with self._opened(folder, name) as descriptor, contextlib.suppress(OSError):
                 os.chmod(b"/proc/self/fd/%d" % descriptor, stat.S_IMODE(state.st_mode) | 0o700)
@@ -311,6 +370,8 @@ class FolderTarget:
         try:
             descriptor = create(folder, temporary)
             try:
+                if entry.inode_flags & InodeFlag.BEFORE_CONTENT:
+                    write_flags(descriptor, entry.inode_flags & InodeFlag.BEFORE_CONTENT)
                 if content is not None:
                     copy_content(content, descriptor, entry, pulse)
                 give_metadata_to_new_file(descriptor, entry, self._lose)
@@ -329,21 +390,69 @@ class FolderTarget:
             else:
                 os.mknod(temporary, 0o600 | FORMATS[entry.kind], entry.attributes.rdev, dir_fd=folder)
         except (OSError, ValueError, OverflowError) as error:
-            if isinstance(error, OSError) and error.errno not in UNABLE:
+            if isinstance(error, OSError) and not self._is_unable(error):
                 raise
+            discard(folder, temporary)  # exfat-fuse says no, and leaves an empty file
             self._lose(_KIND_NAMES[entry.kind])
             return False
         self._give_metadata(folder, temporary, entry)
         return True
 
-    def _give_metadata(self, folder: int, name: bytes, entry: RestoreEntry) -> None:
+    def _give_metadata(
+        self, folder: int, name: bytes, entry: RestoreEntry, lose: Callable[[str], None] | None = None
+    ) -> None:
         """Give metadata to what stands there now, never through a symbolic link."""
+        lose = lose or self._lose
         if entry.kind is EntryKind.SYMBOLIC_LINK:
             state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            give_metadata(b"/proc/self/fd/%d/%s" % (folder, name), state, entry, self._lose)
+            give_metadata(b"/proc/self/fd/%d/%s" % (folder, name), state, entry, lose)
             return
         with self._opened(folder, name) as descriptor:
-            give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, self._lose)
+            give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, lose)
+
+    def _mend(self, folder: int, name: bytes, entry: RestoreEntry) -> None:
+        """Give what is right its metadata, where it is locked too."""
+        if not entry.inode_flags:
+            self._give_metadata(folder, name, entry)
+            return
+        lost: list[str] = []
+        self._give_metadata(folder, name, entry, lost.append)
+        if lost and self._unlock(folder, name, entry):
+            self._give_metadata(folder, name, entry)
+        elif lost:
+            for kind in lost:
+                self._lose(kind)
+        self._give_file_flags(folder, name, entry)
+
+    def _unlock(self, folder: int, name: bytes, entry: RestoreEntry) -> bool:
+        """Let what an earlier restore locked be changed; its lock comes back. A lock of somebody else stays."""
+        locks = entry.inode_flags & InodeFlag.LOCKS
+        return bool(locks) and self._give_flags(folder, name, entry.inode_flags & ~InodeFlag.LOCKS)
+
+    def _give_file_flags(self, folder: int, name: bytes, entry: RestoreEntry) -> None:
+        """All but locks at once; a lock at the very end."""
+        if entry.kind is not EntryKind.FILE:
+            return
+        if entry.inode_flags & InodeFlag.LOCKS:
+            self._remember(entry)
+        elif not self._give_flags(folder, name, entry.inode_flags):
+            self._lose(_FLAGS)
+
+    def _lock_file(self, entry: RestoreEntry) -> None:
+        try:
+            with self._in_words():
+                if not self._give_flags(*self._locate(entry.path), entry.inode_flags):
+                    self._lose(_FLAGS)
+        except EntryRefused:
+            self._lose(_FLAGS)
+
+    def _give_flags(self, folder: int, name: bytes, flags: InodeFlag) -> bool:
+        """Whether a file or folder has just these flags now."""
+        try:
+            with opened(folder, name) as descriptor:
+                return not write_flags(descriptor, flags)
+        except OSError:
+            return False
 
     def _link_descriptor(self, source: int, entry: RestoreEntry, overwrite: bool, relink: bool) -> Placement:
         """``relink``: a right file of its own that stands there becomes the link too."""
@@ -351,17 +460,25 @@ class FolderTarget:
             folder, name = self._locate(entry.path, make=True)
         except NotADirectoryError:
             return Placement.IN_THE_WAY
-        state = state_of(folder, name)
+        state = self._standing(folder, name, entry.path)
         self._begin()
         original = b"/proc/self/fd/%d" % source
         if state is None:
-            os.link(original, name, dst_dir_fd=folder, follow_symlinks=True)
+            try:
+                os.link(original, name, dst_dir_fd=folder, follow_symlinks=True)
+            except FileExistsError:
+                # Another thread's, which the destination takes for this one; or somebody else's.
+                self._standing(folder, name, entry.path)
+                return Placement.IN_THE_WAY
+            self._listings.wrote(entry.path.rpartition(b"/")[0], name)
             return Placement.RESTORED
         if os.path.samestat(state, os.fstat(source)):
             return Placement.LEFT_ALONE
-        placement = compare(folder, name, state, entry, overwrite, self._mark)
+        placement = compare(folder, name, state, entry, overwrite, self._mark, self._compared)
         if placement is Placement.IN_THE_WAY or (placement is Placement.LEFT_ALONE and not relink):
             return placement
+        if relink:
+            self._unlock(folder, name, entry)
         temporary = temporary_name(name)
         discard(folder, temporary)
         os.link(original, temporary, dst_dir_fd=folder, follow_symlinks=True)
@@ -389,4 +506,12 @@ class FolderTarget:
         try:
             yield
         except OSError as error:
-            raise told(error, self._path) from error
+            raise told(error, self._path, self._is_alive) from error
+
+    def _is_unable(self, error: OSError) -> bool:
+        """Whether the destination, or this user, just cannot do such a thing. exfat-fuse says EIO to mknod."""
+        return error.errno in UNABLE or (may_be_dead(error) and self._is_alive())
+
+    def _is_alive(self) -> bool:
+        """Whether the destination answers to a plain write of our own."""
+        return self._folders is not None and answers(self._folders.open(b"/"), temporary_name(b"/"))

@@ -5,9 +5,10 @@ One contract suite (``tests/contract``) runs on each port's fake and on the real
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
 it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
 ``rot`` what becomes of source files whose content rotted · ``recovery`` copies of a lost catalogue ·
-``adoption`` the database of the program that was used before.
+``adoption`` the database of the program that was used before · ``accounts`` names of users and groups.
 """
 
+from distbackupd.engine.ports.accounts import AccountTable, MachineAccounts
 from distbackupd.engine.ports.adoption import FormerDatabase
 from distbackupd.engine.ports.attendant import Attendant
 from distbackupd.engine.ports.catalogue import (
@@ -27,10 +28,11 @@ from distbackupd.engine.ports.recovery import CatalogueCopies
 from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceReading
 from distbackupd.engine.ports.sources import FolderState, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
-from distbackupd.engine.ports.target import BadContent, EntryRefused, Placement, RestoreTarget, TargetTrouble
+from distbackupd.engine.ports.target import BadContent, EntryRefused, NameTaken, Placement, RestoreTarget, TargetTrouble
 from distbackupd.engine.ports.working import Clock, Pulse, Reporter, Stop
 
 __all__ = [
+    "AccountTable",
     "Attendant",
     "BadContent",
     "Catalogue",
@@ -45,8 +47,10 @@ __all__ = [
     "FolderState",
     "FormerDatabase",
     "HistoryTable",
+    "MachineAccounts",
     "MendSource",
     "Mounter",
+    "NameTaken",
     "ObjectTable",
     "Placement",
     "Pulse",

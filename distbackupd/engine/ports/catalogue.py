@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from distbackupd.engine.ports.accounts import AccountTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.rot import RotTable
 from distbackupd.model.copies import CatalogueCopy
@@ -266,6 +267,10 @@ class Catalogue(Protocol):
     @property
     def objects(self) -> ObjectTable:
         """Objects and holders."""
+
+    @property
+    def accounts(self) -> AccountTable:
+        """Names of users and groups."""
 
     @property
     def rot(self) -> RotTable:

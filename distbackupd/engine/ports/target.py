@@ -21,6 +21,8 @@ class Placement(Enum):
     """Something else stands there, and was not to be overwritten (a folder never is)."""
     NOT_KEPT = "not kept"
     """The destination cannot hold such an entry: a device node without privilege, a link on FAT."""
+    NAME_TAKEN = "name taken"
+    """The destination takes its name for that of another entry, which stands there: ``a`` and ``A`` on exFAT."""
 
 
 class TargetTrouble(DistbackupError):
@@ -35,6 +37,14 @@ class EntryRefused(DistbackupError):
     exit_code = 3
 
 
+class NameTaken(EntryRefused):
+    """What the destination finds under an entry's name it lists under another one, ``stored`` (None: not found out)."""
+
+    def __init__(self, stored: bytes | None) -> None:
+        super().__init__("the destination takes its name for another one")
+        self.stored = stored
+
+
 class BadContent(DistbackupError):
     """An object is missing, unreadable, or does not hash to its name. Nothing of it was restored."""
 
@@ -44,8 +54,9 @@ class BadContent(DistbackupError):
 class RestoreTarget(Protocol):
     """A folder below which a tree is restored. Nothing outside of it is ever touched, whatever the entries say.
 
-    Every method takes entries with virtual, absolute paths, and raises EntryRefused or TargetTrouble. Folders on the
-    way are made where they are missing. ``place``, ``link``, ``link_content`` and ``foresee`` are thread-safe.
+    Every method takes entries with virtual, absolute paths, and raises EntryRefused or TargetTrouble. Where something
+    stands that its folder lists under another name, nothing is done, and NameTaken is raised. Folders on the way are made
+    where they are missing. ``place``, ``link``, ``link_content`` and ``foresee`` are thread-safe.
 
     What a power cut took back from an earlier restore, though it stands there under its final name, is found by reading
     what that one wrote last, and replaced.
@@ -65,7 +76,8 @@ class RestoreTarget(Protocol):
         """Restore an entry of any other kind, whole or not at all.
 
         ``open_content`` gives a descriptor (closed here) of the content, None for what has none. ``mend``: what is right
-        already gets its metadata again. Raises BadContent, Interrupted, and what ``open_content`` raises.
+        already gets its metadata again. ``overwrite``: what differs in content is replaced, and only that. Raises
+        BadContent, Interrupted, and what ``open_content`` raises.
         """
 
     def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
@@ -74,8 +86,11 @@ class RestoreTarget(Protocol):
     def link_content(self, entry: RestoreEntry, open_content: Callable[[], int], overwrite: bool) -> Placement:
         """Make the entry a name of the object's own file. Raises UsageError across file systems, BadContent."""
 
-    def foresee(self, entry: RestoreEntry, overwrite: bool) -> Placement:
-        """What would become of the entry; RESTORED also if only the disk could tell more. Changes nothing."""
+    def foresee(self, entry: RestoreEntry, overwrite: bool, pulse: Pulse | None = None) -> Placement:
+        """What would become of the entry; RESTORED also if only the disk could tell more. Changes nothing.
+
+        With ``overwrite`` what stands there is read; ``pulse`` stops that. Raises Interrupted.
+        """
 
     def exists_below(self, folder: bytes, path: bytes) -> bool:
         """Whether anything stands at the virtual ``path`` below another real folder."""

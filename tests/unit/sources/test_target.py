@@ -12,7 +12,8 @@ import pytest
 
 from distbackupd.engine.ports import BadContent, EntryRefused, Placement, TargetTrouble
 from distbackupd.model.errors import Interrupted
-from distbackupd.model.files import Attributes, EntryFlag, EntryKind, RestoreEntry
+from distbackupd.model.files import INODE_FLAGS_SHIFT, Attributes, EntryFlag, EntryKind, InodeFlag, RestoreEntry
+from distbackupd.sources.inode_flags import opened, read_flags, write_flags
 from distbackupd.sources.restored_mark import MARK_NAME
 from distbackupd.sources.target import FolderTarget
 from tests.trees import acl, write_file
@@ -173,15 +174,128 @@ def test_place_right_file_is_left_alone_and_its_metadata_repaired(place, destina
     assert os.listxattr(destination / "file") == []
 
 
-@pytest.mark.parametrize(("content", "moment"), [(b"other size", MOMENT), (b"equal", MOMENT + 1)])
+@pytest.mark.parametrize(("content", "moment"), [(b"other size", MOMENT), (b"equal", MOMENT + 1), (b"wante", MOMENT + 1)])
 def test_place_file_that_differs_stays_unless_overwritten(place, destination, content, moment):
     write_file(destination / "file", content)
     os.utime(destination / "file", ns=(moment, moment))
     assert place(entry(b"/file", content=b"wante"), b"wante") is Placement.IN_THE_WAY
     assert (destination / "file").read_bytes() == content
-    assert place(entry(b"/file", content=b"wante"), b"wante", overwrite=True) is Placement.RESTORED
+    replaced = Placement.LEFT_ALONE if content == b"wante" else Placement.RESTORED
+    assert place(entry(b"/file", content=b"wante"), b"wante", overwrite=True) is replaced
     assert (destination / "file").read_bytes() == b"wante"
     assert names_in(destination) == ["file"]
+
+
+def test_place_overwriting_compares_contents_not_sizes_and_times(target, place, destination):
+    write_file(destination / "file", b"wrong")
+    os.utime(destination / "file", ns=(MOMENT, MOMENT))
+    wanted = entry(b"/file", content=b"right")
+    assert place(wanted, b"right") is Placement.LEFT_ALONE  # by size and time, which is all that is looked at
+    assert target.foresee(wanted, overwrite=True) is Placement.RESTORED
+    assert place(wanted, b"right", overwrite=True) is Placement.RESTORED
+    assert (destination / "file").read_bytes() == b"right"
+    os.utime(destination / "file", ns=(5, 5))
+    inode = os.stat(destination / "file").st_ino
+    assert target.foresee(wanted, overwrite=True) is Placement.LEFT_ALONE
+    assert place(wanted, b"never read", overwrite=True) is Placement.LEFT_ALONE
+    state = os.stat(destination / "file")
+    assert (state.st_ino, state.st_mtime_ns) == (inode, MOMENT)
+
+
+def test_place_overwriting_stopped_while_it_compares_ends_soon_and_changes_nothing(target, destination):
+    content = bytes(4 << 20)
+    write_file(destination / "file", content)
+    pulse = Pulse()
+    pulse.set()
+    with pytest.raises(Interrupted):
+        target.foresee(entry(b"/file", content=content), overwrite=True, pulse=pulse)
+    assert (destination / "file").read_bytes() == content
+
+
+@pytest.fixture
+def locked_place(tmp_path):
+    """A folder whose locks go before it does."""
+    yield tmp_path
+    subprocess.run(["chattr", "-R", "-i", "-a", tmp_path], capture_output=True, check=False)
+
+
+def flagged(path, kind=EntryKind.FILE, content=b"", chattr=InodeFlag.IMMUTABLE, flags=EntryFlag.NONE, **more):
+    return entry(path, kind, content, EntryFlag(flags | chattr << INODE_FLAGS_SHIFT), **more)
+
+
+def flags_of(path):
+    with opened(os.open(os.path.dirname(path), os.O_PATH), os.fsencode(os.path.basename(path))) as descriptor:
+        return read_flags(descriptor)
+
+
+@pytest.mark.needs("root", "chattr")
+def test_flags_of_chattr_are_restored_last_and_again_without_trouble(locked_place, target, place, destination):
+    folder_flags = InodeFlag.IMMUTABLE | InodeFlag.NO_DUMP
+    for _ in range(3):
+        locked = entry(b"/locked", EntryKind.FOLDER, flags=EntryFlag(folder_flags << INODE_FLAGS_SHIFT))
+        first = target.make_folder(locked)
+        results = [
+            place(flagged(b"/locked/file", content=b"one"), b"one"),
+            place(flagged(b"/locked/log", content=b"two", chattr=InodeFlag.APPEND_ONLY | InodeFlag.NO_ACCESS_TIME), b"two"),
+            place(flagged(b"/locked/plain", content=b"three", chattr=InodeFlag.NONE), b"three"),
+        ]
+        assert set(results) == {first}
+        assert target.finish() == {}
+        assert flags_of(destination / "locked") == folder_flags
+        assert flags_of(destination / "locked/file") == InodeFlag.IMMUTABLE
+        assert flags_of(destination / "locked/log") == InodeFlag.APPEND_ONLY | InodeFlag.NO_ACCESS_TIME
+        assert flags_of(destination / "locked/plain") == InodeFlag.NONE
+        assert stat.S_IMODE(os.stat(destination / "locked").st_mode) == 0o640
+    # From the next disk something comes into the immutable folder, and metadata that went wrong is mended.
+    subprocess.run(["chattr", "-i", destination / "locked/file"], check=True)
+    os.chmod(destination / "locked/file", 0o777)
+    subprocess.run(["chattr", "+i", destination / "locked/file"], check=True)
+    target.make_folder(locked)
+    assert place(flagged(b"/locked/file", content=b"one"), b"one") is Placement.LEFT_ALONE
+    assert place(flagged(b"/locked/more", content=b"four"), b"four") is Placement.RESTORED
+    assert place(flagged(b"/locked/file", content=b"five5"), b"five5", overwrite=True) is Placement.RESTORED
+    assert target.finish() == {}
+    assert (destination / "locked/file").read_bytes() == b"five5"
+    assert stat.S_IMODE(os.stat(destination / "locked/file").st_mode) == 0o640
+    assert {flags_of(destination / "locked" / name) for name in ("file", "more")} == {InodeFlag.IMMUTABLE}
+
+
+@pytest.mark.needs("root", "chattr")
+def test_flags_of_an_immutable_file_with_two_names(locked_place, target, place, destination):
+    names = [flagged(b"/%d" % number, content=b"same", flags=EntryFlag.LINKED) for number in range(3)]
+    place(names[0], b"same")
+    assert target.link(names[1], b"/0", overwrite=False) is Placement.RESTORED
+    assert target.finish() == {}
+    assert target.link(names[1], b"/0", overwrite=False) is Placement.LEFT_ALONE
+    assert target.link(names[2], b"/0", overwrite=False) is Placement.RESTORED
+    assert target.finish() == {}
+    assert flags_of(destination / "1") == InodeFlag.IMMUTABLE
+    assert os.stat(destination / "0").st_nlink == 3
+
+
+@pytest.mark.needs("root", "chattr")
+def test_flags_that_somebody_else_set_at_the_destination_are_respected(locked_place, target, place, destination):
+    write_file(destination / "file", b"theirs")
+    subprocess.run(["chattr", "+i", destination / "file"], check=True)
+    with pytest.raises(EntryRefused, match="it cannot be written: Operation not permitted"):
+        place(entry(b"/file", content=b"ours"), b"ours", overwrite=True)
+    assert (destination / "file").read_bytes() == b"theirs"
+    assert names_in(destination) == ["file"]
+
+
+@pytest.mark.needs("root", "chattr")
+def test_flags_that_the_destination_does_not_have_are_listed_and_the_others_set(locked_place, target, place, destination):
+    wanted = flagged(b"/file", content=b"x", chattr=InodeFlag.NO_COPY_ON_WRITE | InodeFlag.NO_DUMP)
+    assert place(wanted, b"x") is Placement.RESTORED
+    assert target.finish() == {"flag of chattr": 1}
+    assert flags_of(destination / "file") == InodeFlag.NO_DUMP
+
+
+def test_flags_nobody_can_set_are_told_not_raised(tmp_path):
+    read, write = os.pipe()
+    assert write_flags(read, InodeFlag.NO_DUMP) == InodeFlag.NO_DUMP
+    os.close(read)
+    os.close(write)
 
 
 def test_place_file_with_a_time_as_fat_keeps_it_is_right(place, destination):
