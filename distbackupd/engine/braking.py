@@ -143,7 +143,7 @@ def _sample(
     digest, _ = bench.catalogue.objects.digests([file.object_id])[file.object_id]
     try:
         then = store.open_object(digest)
-    except (FileNotFoundError, DiskTrouble):
+    except (OSError, DiskTrouble):
         return None
     try:
         now = bench.tree.open_file(real, file.size, file.mtime_ns, file.inode)

@@ -24,7 +24,8 @@ def clear_up(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, brake
         objects.removals_done(disk.id)
     kept = _what_fits(bench, disk, store, store.leftovers(objects.known_sizes, Meter(stop)))
     if kept:
-        store.commit(kept)
+        unplaced = store.commit(kept)
+        kept = [copy for copy in kept if copy.digest not in unplaced]
         objects.record_copies(disk.id, list(objects.identifiers([copy.digest for copy in kept]).values()))
         bench.reporter.tell(Remark(f"{disk.name}: took over {say_count(len(kept), 'copy', 'copies')} of the last session"))
 

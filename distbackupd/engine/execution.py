@@ -9,7 +9,7 @@ file is removed and records one after its file is safe: it never says more than 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from distbackupd.engine.bench import Bench
@@ -19,7 +19,7 @@ from distbackupd.engine.rot import record_rot
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import ContentDiffers, Interrupted, SourceTrouble
-from distbackupd.model.events import FileSkipped
+from distbackupd.model.events import FileSkipped, Remark
 from distbackupd.model.files import SourceFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
 from distbackupd.model.rot import Reading
@@ -34,13 +34,14 @@ _MARGIN = 16 << 20
 
 @dataclass(slots=True)
 class Execution:
-    """What was done, counted while it is done."""
+    """What was done, counted while it is done. ``unplaced``: objects whose places on the disk are damaged."""
 
     copied_objects: int = 0
     copied_bytes: int = 0
     deleted_objects: int = 0
     deleted_bytes: int = 0
     skipped: int = 0
+    unplaced: set[int] = field(default_factory=set)
 
 
 class _Task(NamedTuple):
@@ -273,11 +274,27 @@ class Executor:
             # The newcomers' bytes must be safe before anything leaves for them.
             self._store.flush()
             self._evict(victims, accounted=True)
-        self._store.commit([outcome.staged for outcome in accepted if outcome.staged and not outcome.staged.placed])
-        self._objects.record_copies(self._disk.id, [outcome.task.copy.object_id for outcome in accepted])
+        unplaced = self._store.commit(
+            [outcome.staged for outcome in accepted if outcome.staged and not outcome.staged.placed]
+        )
+        placed = [outcome.task.copy for outcome in accepted if outcome.task.digest not in unplaced]
+        self._objects.record_copies(self._disk.id, [copy.object_id for copy in placed])
         self._confirm_removals(flushed=True)
-        self.done.copied_objects += len(accepted)
-        self.done.copied_bytes += sum(outcome.task.copy.size for outcome in accepted)
+        self.done.copied_objects += len(placed)
+        self.done.copied_bytes += sum(copy.size for copy in placed)
+        if unplaced:
+            self._give_up([outcome.task.copy for outcome in accepted if outcome.task.digest in unplaced])
+
+    def _give_up(self, copies: Sequence[Copy]) -> None:
+        """Their places on the disk are damaged; other disks get them."""
+        self.used -= sum(self._disk.footprint(copy.size) for copy in copies)
+        if not self.done.unplaced:
+            text = (
+                f"{self._disk.name}: a part of its file system is damaged, so that some objects cannot be kept there; all "
+                "others are, and other disks get these: unmount it and let fsck check it"
+            )
+            self._bench.reporter.tell(Remark(text))
+        self.done.unplaced.update(copy.object_id for copy in copies)
 
     def _evict(self, evictions: Sequence[Eviction], accounted: bool = False) -> None:
         identifiers = [eviction.object_id for eviction in evictions]

@@ -42,7 +42,8 @@ def mend_copies(bench: Bench, disk: BackupDisk, executor: Executor, bad: Sequenc
     _, used = bench.catalogue.disks.used(disk.id)
     executor.run(Plan(copies=copies, used_before=used))
     holders = objects.holders(bad)
-    lost = [item for item in bad if not holders[item]]
+    # What the disk could not take has a source that gave it.
+    lost = [item for item in bad if not holders[item] and item not in executor.done.unplaced]
     copied = sum(disk.id in holders[item] for item in bad)
     if copied:
         bench.reporter.tell(CopiesMended(disk.name, disk.uuid, copied))

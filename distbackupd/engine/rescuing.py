@@ -45,7 +45,7 @@ def _fetch(bench: Bench, kept: Rescue, disk: BackupDisk, store: DiskStore, item:
         if kept.keep(item.digest, item.size, lambda: store.open_object(item.digest), Meter(stop)):
             return True
         what = f"there is no room beside the catalogue for the good content of {name}; 'dsb heal' can take it from here"
-    except (BadContent, FileNotFoundError):
+    except (BadContent, OSError):
         # To strike a copy is for verification, which looks twice.
         what = (
             f"its copy of {name} cannot be read, so its rotten source is not healed from here; say 'dsb verify {disk.name}'"

@@ -365,6 +365,7 @@ class RestorePass:
         if result.bad and self._reading is not None and entry.digest is not None:
             if self._reading.root is not None:
                 recognise(self._reading.store, self._reading.disk, self._reading.root, rename=False)
+                self._reading.store.must_answer()
             tally.find_bad(entry, entry.digest, self._reading.disk, result.problem)
         elif placement is None:
             tally.fail(entry, result.problem)

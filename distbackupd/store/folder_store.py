@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
 from distbackupd.model.disks import FAT_LARGEST_FILE, DiskIdentity, Space
-from distbackupd.model.errors import ContentDiffers, DiskReadOnly, Interrupted, SourceChanged, SourceTrouble
+from distbackupd.model.errors import DiskReadOnly
 from distbackupd.model.text import printable
+from distbackupd.store import staging
+from distbackupd.store.answering import read_something, write_something
 from distbackupd.store.catalogue_copy import find_copies, replace_copy, write_leaflets
 from distbackupd.store.flushing import flush_filesystem, flush_paths, flushes_as_a_whole
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
-from distbackupd.store.trouble import disk_trouble, in_words
-from distbackupd.streams import CHUNK, hash_descriptor, thread_buffer
+from distbackupd.store.plain_files import is_folder, make_folder, move_aside, open_file, remove_file
+from distbackupd.store.session_token import read_token, write_token
+from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words
+from distbackupd.streams import hash_descriptor
 
 OBJECTS = b"distbackup-objects"
 UNFINISHED = b"distbackup-tmp"
 BAD_OBJECTS = b"bad-objects"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
+_FOLDER = re.compile(rb"[0-9a-f]{3}")
 _OLD_UNFINISHED = re.compile(
-    rb"distbackup-tmp\.\d+\.\d+|(distbackup-disk\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
+    rb"distbackup-tmp\.\d+\.\d+|"
+    rb"(distbackup-(disk|session)\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
 )
-_WRITE_BACK = 8 << 20
-"""After so many bytes of a large copy the kernel is asked to write them out."""
 
 
 class FolderStore:
@@ -40,7 +44,9 @@ class FolderStore:
         self._filesystem_type = filesystem_type
         self._objects = self.root + b"/" + OBJECTS
         self._unfinished = self.root + b"/" + UNFINISHED
+        self._bad = self.root + b"/" + BAD_OBJECTS
         self._folders: set[bytes] = set()
+        """Those of the 4096 folders that are surely there."""
 
     def identity(self) -> DiskIdentity | None:
         """What the disk says it is; None where it says nothing. Raises DiskNotOurs when what it says is unreadable."""
@@ -50,7 +56,16 @@ class FolderStore:
     def write_identity(self, identity: DiskIdentity) -> None:
         """Durably make this a backup disk, or rename it."""
         with in_words(self.root):
-            write_beside(self.root + b"/" + FILE_NAME, identity_text(identity))
+            write_beside(self.root + b"/" + FILE_NAME, identity_text(identity), self._bad)
+
+    def token(self) -> str:
+        """What the last session left on the disk; empty where there is none that can be read."""
+        return read_token(self.root)
+
+    def leave_token(self, token: str) -> None:
+        """Leave another token, durably."""
+        with in_words(self.root):
+            write_token(self.root, token, self._bad)
 
     def prepare(self) -> None:
         """Check that the disk can be written, and make the layout's folders. Raises DiskReadOnly, DiskTrouble."""
@@ -61,8 +76,8 @@ class FolderStore:
                     "look for its write-protect switch, or check its file system"
                 )
             for folder in (self._objects, self._unfinished):
-                os.makedirs(folder, exist_ok=True)
-            self._folders = {name for name in os.listdir(self._objects) if len(name) == 3}
+                make_folder(folder, self._bad)
+            self._folders = {name for name, _ in self._real_folders()}
 
     def space(self) -> Space:
         """Room as the file system tells it now."""
@@ -79,78 +94,98 @@ class FolderStore:
     def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
         """Complete copies that an interrupted session left unfinished; all other leftovers are removed."""
         with in_words(self.root):
-            for name in os.listdir(self.root):
-                if _OLD_UNFINISHED.fullmatch(name):
-                    _unlink(self.root + b"/" + name)
+            old = [self.root + b"/" + name for name in os.listdir(self.root) if _OLD_UNFINISHED.fullmatch(name)]
             # A folder is nothing that this program puts there.
-            names = [name for name in os.listdir(self._unfinished) if not _is_folder(self._unfinished + b"/" + name)]
-            wanted = sizes([bytes.fromhex(name.decode()) for name in names if _DIGEST.fullmatch(name)])
-            kept = []
-            for name in names:
-                path = self._unfinished + b"/" + name
-                digest = bytes.fromhex(name.decode()) if _DIGEST.fullmatch(name) else b""
-                size = wanted.get(digest)
-                if size is not None and _size_of_file(path) == size and self._hash(path, pulse) == digest:
-                    kept.append(StagedCopy(digest, size))
-                else:
-                    _unlink(path)
+            names = [name for name in os.listdir(self._unfinished) if not is_folder(self._unfinished + b"/" + name)]
+        wanted = sizes([bytes.fromhex(name.decode()) for name in names if _DIGEST.fullmatch(name)])
+        kept = []
+        for name in names:
+            digest = bytes.fromhex(name.decode()) if _DIGEST.fullmatch(name) else b""
+            size = wanted.get(digest)
+            if size is not None and self._is_whole(self._unfinished + b"/" + name, digest, size, pulse):
+                kept.append(StagedCopy(digest, size))
+            else:
+                old.append(self._unfinished + b"/" + name)
+        self._remove(old)
         return kept
 
     def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
         """Copy from ``descriptor`` to a temporary file, hashing on the way. Thread-safe."""
-        path = self._unfinished + b"/" + digest.hex().encode()
-        if size <= CHUNK:
-            content = _read_source(descriptor, size + 1)
-            if len(content) != size or hashlib.sha256(content).digest() != digest:
-                raise ContentDiffers("its content is not what it was when it was hashed")
-            self._write_small(path, content)
-            pulse.beat(size)
-        else:
-            self._stage_large(descriptor, path, digest, size, pulse)
+        staging.stage(descriptor, self._unfinished_path(digest), self._bad, self.root, digest, size, pulse)
         return StagedCopy(digest, size)
 
-    def commit(self, staged: Sequence[StagedCopy]) -> None:
-        """Make staged copies durable under their final names."""
+    def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
+        """Make staged copies durable under their final names; the digests of those whose place is damaged."""
         if not staged:
-            return
+            return frozenset()
+        # By name, so that the folders of the layout are gone through once, in order.
+        names = sorted(copy.digest.hex().encode() for copy in staged)
+        refused: set[bytes] = set()
+        errors: list[OSError] = []
+        used = []
         with in_words(self.root):
-            # By name, so that the folders of the layout are gone through once, in order.
-            names = sorted(copy.digest.hex().encode() for copy in staged)
-            folders = dict.fromkeys(name[:3] for name in names)
-            for folder in folders:
-                self._make_folder(folder)
             self._flush(self._unfinished + b"/" + name for name in names)
-            for name in names:
-                os.rename(self._unfinished + b"/" + name, self._objects + b"/" + name[:3] + b"/" + name)
-            self._flush([self._objects, self._unfinished, *(self._objects + b"/" + folder for folder in folders)])
+        for folder, group in groupby(names, lambda name: name[:3]):
+            members = list(group)
+            try:
+                self._make_folder(folder)
+            except OSError as error:
+                errors.append(error)
+                refused.update(members)
+                continue
+            used.append(self._objects + b"/" + folder)
+            for name in members:
+                try:
+                    self._place(name)
+                except OSError as error:
+                    errors.append(error)
+                    refused.add(name)
+        self._only_these(errors)
+        with in_words(self.root):
+            self._flush([self._objects, self._unfinished, *used])
+        unplaced = frozenset(bytes.fromhex(name.decode()) for name in refused)
+        self.discard([copy for copy in staged if copy.digest in unplaced])
+        return unplaced
 
     def discard(self, staged: Sequence[StagedCopy]) -> None:
         """Remove staged copies; never fails."""
         for copy in staged:
-            try:
-                _unlink(self._unfinished + b"/" + copy.digest.hex().encode())
-            except OSError:
-                continue
+            with contextlib.suppress(OSError):
+                remove_file(self._unfinished_path(copy.digest), self._bad)
 
     def remove(self, digests: Iterable[bytes]) -> None:
-        """Remove objects; one that is not there is no error."""
-        with in_words(self.root):
-            for digest in digests:
-                _unlink(self._path(digest))
+        """Remove objects; one that is not there is no error, and one that cannot be removed stays."""
+        self._remove(self._path(digest) for digest in digests)
 
     def size_of(self, digest: bytes) -> int | None:
-        """Size of the object file, None where there is none."""
-        with in_words(self.root):
-            return _size_of_file(self._path(digest))
+        """Size of the object file, None where there is none, or nothing that could be one."""
+        try:
+            state = os.lstat(self._path(digest))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:
+            self.must_answer()
+            return None
+        return state.st_size if stat.S_ISREG(state.st_mode) else None
 
     def open_object(self, digest: bytes) -> int:
-        """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
+        """A descriptor to read an object from; raises OSError where this one cannot be opened, DiskTrouble."""
         try:
-            return self._open_object(digest)
-        except FileNotFoundError:
+            return self._open(digest)
+        except (FileNotFoundError, NotADirectoryError):
             raise
-        except OSError as error:
-            raise disk_trouble(error, self.root) from error
+        except OSError:
+            self.must_answer()
+            raise
+
+    def must_answer(self, by_writing: bool = False) -> None:
+        """Make sure that the disk itself still answers. Raises DiskTrouble."""
+        # FAT takes folders that it cannot read for empty ones, so what is missing is no proof of an answer.
+        self.forget_cached()
+        with in_words(self.root):
+            read_something(self.root)
+            if by_writing:
+                write_something(self._unfinished, self._bad)
 
     def forget_cached(self) -> None:
         """A driver in user space reads through the cache of the block device; the kernel's own drivers do not."""
@@ -167,7 +202,7 @@ class FolderStore:
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
         """Read an object again, past the page cache, and compare. An unreadable file is a bad copy, not disk trouble."""
         try:
-            descriptor = self._open_object(digest)
+            descriptor = self._open(digest)
         except OSError as error:
             return self._unreadable(digest, size, error)
         try:
@@ -197,29 +232,53 @@ class FolderStore:
         return sorted(inodes, key=lambda digest: inodes[digest])
 
     def set_aside(self, digest: bytes) -> None:
-        """Move a bad object out of the way, into ``bad-objects``; one that is not there is no error."""
-        with in_words(self.root):
-            folder = self.root + b"/" + BAD_OBJECTS
-            os.makedirs(folder, exist_ok=True)
-            try:
-                os.rename(self._path(digest), folder + b"/" + digest.hex().encode())
-            except FileNotFoundError:
-                return
+        """Move a bad object out of the way, into ``bad-objects``; one that is not there, or cannot be moved, stays."""
+        try:
+            move_aside(self._path(digest), self._bad)
+        except OSError as error:
+            self._only_these([error])
 
     def objects(self) -> Iterator[tuple[bytes, int]]:
-        """Digest and size of every object file, by digest."""
+        """Digest and size of every object file, by digest. What cannot be looked at is left out."""
         with in_words(self.root):
-            folders = sorted(name for name in os.listdir(self._objects) if re.fullmatch(rb"[0-9a-f]{3}", name))
+            folders = sorted(name for name, _ in self._real_folders())
         for folder in folders:
-            with in_words(self.root):
-                found = []
-                with os.scandir(self._objects + b"/" + folder) as items:
-                    for item in items:
-                        if _DIGEST.fullmatch(item.name) and item.name.startswith(folder):
-                            state = item.stat(follow_symlinks=False)
-                            if stat.S_ISREG(state.st_mode):
-                                found.append((bytes.fromhex(item.name.decode()), state.st_size))
+            found = []
+            # One folder or file that cannot be looked at is no reason not to see the others.
+            with contextlib.suppress(OSError), os.scandir(self._objects + b"/" + folder) as items:
+                for item in items:
+                    if _DIGEST.fullmatch(item.name) and item.name.startswith(folder):
+                        size = self.size_of(digest := bytes.fromhex(item.name.decode()))
+                        if size is not None:
+                            found.append((digest, size))
             yield from sorted(found)
+
+    def folder_times(self) -> dict[int, int]:
+        """When each of the layout's folders (0 to 4095) was changed, in nanoseconds; those that are no folders are not."""
+        times = {}
+        with in_words(self.root):
+            folders = sorted(self._real_folders(), key=lambda folder: folder[1])
+        for name, _ in folders:
+            with contextlib.suppress(OSError):
+                state = os.lstat(self._objects + b"/" + name)
+                if stat.S_ISDIR(state.st_mode):
+                    times[int(name, 16)] = state.st_mtime_ns
+        return times
+
+    def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
+        """Of these objects of one folder (0 to 4095) those whose files are not there, or are no files."""
+        name = b"%03x" % folder
+        found: set[bytes] = set()
+        try:
+            self._look_at_folder(name)
+            with os.scandir(self._objects + b"/" + name) as items:
+                found.update(bytes.fromhex(item.name.decode()) for item in items if _is_object(item, name))
+        except (FileNotFoundError, NotADirectoryError):
+            return list(digests)
+        except OSError:
+            # Where a folder cannot be listed, files that are asked for by name may be there all the same.
+            found.update(digest for digest in digests if self.size_of(digest) is not None)
+        return [digest for digest in digests if digest not in found]
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
@@ -235,8 +294,8 @@ class FolderStore:
         """
         identity = self.identity()
         with in_words(self.root):
-            kept = replace_copy(self.root, write_copy, must_be_kept)
-            write_leaflets(self.root, identity)
+            kept = replace_copy(self.root, write_copy, must_be_kept, self._bad)
+            write_leaflets(self.root, identity, self._bad)
             self._flush([self.root])
         return kept
 
@@ -245,117 +304,89 @@ class FolderStore:
         with in_words(self.root):
             self._flush([self._objects, self.root])
 
-    def _write_small(self, path: bytes, content: bytes) -> None:
+    def _real_folders(self) -> Iterator[tuple[bytes, int]]:
+        """Names and inodes of those of the layout's folders that are folders. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._objects) as items:
+            for item in items:
+                if _FOLDER.fullmatch(item.name) and item.is_dir(follow_symlinks=False):
+                    yield item.name, item.inode()
+
+    def _open(self, digest: bytes) -> int:
+        path = self._path(digest)
+        self._look_at_folder(digest.hex()[:3].encode())
+        return open_file(path)
+
+    def _look_at_folder(self, name: bytes) -> None:
+        """Raises OSError unless it is a real folder: not through a link to somewhere else."""
+        if name not in self._folders:
+            if not stat.S_ISDIR(os.lstat(self._objects + b"/" + name).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            self._folders.add(name)
+
+    def _is_whole(self, path: bytes, digest: bytes, size: int, pulse: Pulse) -> bool:
         try:
-            target = _create(path)
-            try:
-                written = os.write(target, content)
-                while written < len(content):
-                    written += os.write(target, content[written:])
-            finally:
-                os.close(target)
+            descriptor = open_file(path)
+        except OSError:
+            return False
+        try:
+            return os.fstat(descriptor).st_size == size and hash_descriptor(descriptor, size, pulse)[1] == digest
         except OSError as error:
-            with contextlib.suppress(OSError):
-                _unlink(path)
-            raise disk_trouble(error, self.root) from error
-
-    def _stage_large(self, descriptor: int, path: bytes, digest: bytes, size: int, pulse: Pulse) -> None:
-        buffer = thread_buffer()
-        view = memoryview(buffer)
-        state = hashlib.sha256()
-        total = begun = 0
-        sparse = os.fstat(descriptor).st_blocks * 512 < size
-        zeros = bytes(CHUNK) if sparse else b""
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        with in_words(self.root):
-            target = _create(path)
-        finished = False
-        try:
-            while count := _read_source_into(descriptor, buffer):
-                if pulse.is_set():
-                    raise Interrupted("stopped while a file was copied; it will be copied again")
-                if total + count > size:
-                    raise SourceChanged("it grew while it was copied")
-                filled = view[:count]
-                state.update(filled)
-                with in_words(self.root):
-                    # Not the view: memoryviews compare byte by byte.
-                    if sparse and buffer.startswith(zeros if count == CHUNK else zeros[:count]):
-                        os.lseek(target, count, os.SEEK_CUR)
-                    else:
-                        _write_all(target, filled)
-                total += count
-                pulse.beat(count)
-                if total - begun >= _WRITE_BACK:
-                    # Lets the disk begin while we read on, and keeps a big copy from filling the page cache.
-                    os.posix_fadvise(target, begun, total - begun, os.POSIX_FADV_DONTNEED)
-                    begun = total
-            if total != size or state.digest() != digest:
-                raise ContentDiffers("its content is not what it was when it was hashed")
-            with in_words(self.root):
-                if sparse:
-                    os.ftruncate(target, size)
-                # What was written out early and failed is told to this descriptor for certain.
-                os.fsync(target)
-            finished = True
+            self._only_these([error])
+            return False
         finally:
-            os.close(target)
-            if not finished:
-                self.discard([StagedCopy(digest, size)])
-
-    def _open_object(self, digest: bytes) -> int:
-        return os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            os.close(descriptor)
 
     def _unreadable(self, digest: bytes, size: int, error: OSError) -> CopyVerdict:
         """A bad or missing copy, if the rest of the disk answers; raises DiskTrouble."""
-        # A disk that was pulled out still answers from the page cache: only what is read from the disk itself counts.
-        # FAT takes folders that it cannot read for empty ones, so what is missing is no proof of an answer either.
-        self.forget_cached()
-        with in_words(self.root):
-            descriptor = os.open(self.root + b"/" + FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                answers = os.read(descriptor, 1)
-            finally:
-                os.close(descriptor)
-            if self._filesystem_type.startswith("fuse"):
-                self._prove_that_it_can_be_written()
-        if not answers:
-            raise disk_trouble(error, self.root) from error
+        # What a driver in user space gives to be read may come from memory; what is flushed goes to the disk.
+        self.must_answer(by_writing=self._filesystem_type.startswith("fuse"))
         missing = isinstance(error, FileNotFoundError)
         return CopyVerdict(digest, size, "it is missing" if missing else f"it cannot be read: {error.strerror}")
 
-    def _prove_that_it_can_be_written(self) -> None:
-        """What a driver in user space gives to be read may come from memory; what is flushed goes to the disk."""
-        path = self._unfinished + b"/answer"
+    def _remove(self, paths: Iterable[bytes]) -> None:
+        errors = []
+        for path in paths:
+            try:
+                remove_file(path, self._bad)
+            except OSError as error:
+                errors.append(error)
+        self._only_these(errors)
+
+    def _only_these(self, errors: Sequence[OSError]) -> None:
+        """Make sure that the errors concern single files and folders, and the disk is well but for those.
+
+        Raises DiskTrouble.
+        """
+        for error in errors:
+            if concerns_the_whole_disk(error):
+                raise disk_trouble(error, self.root) from error
+        if errors:
+            self.must_answer(by_writing=True)
+
+    def _make_folder(self, name: bytes) -> None:
+        """See to it that the folder is there; what is no folder in its place is moved to ``bad-objects``. Raises OSError."""
+        if name not in self._folders:
+            make_folder(self._objects + b"/" + name, self._bad)
+            self._folders.add(name)
+
+    def _place(self, name: bytes) -> None:
+        """Give a flushed copy its final name. Raises OSError."""
+        old, new = self._unfinished + b"/" + name, self._objects + b"/" + name[:3] + b"/" + name
         try:
-            descriptor = _create(path)
-        except OSError as error:
-            if error.errno == errno.EROFS:
-                return
-            raise
-        try:
-            os.write(descriptor, b"?")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-            _unlink(path)
+            os.rename(old, new)
+        except OSError:
+            # A folder in the object's place, or something else in the place of its folder since that was looked at.
+            make_folder(os.path.dirname(new), self._bad)
+            if is_folder(new):
+                move_aside(new, self._bad)
+            os.rename(old, new)
 
     def _path(self, digest: bytes) -> bytes:
         name = digest.hex().encode()
         return self._objects + b"/" + name[:3] + b"/" + name
 
-    def _make_folder(self, name: bytes) -> None:
-        if name not in self._folders:
-            os.makedirs(self._objects + b"/" + name, exist_ok=True)
-            self._folders.add(name)
-
-    def _hash(self, path: bytes, pulse: Pulse) -> bytes:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            return hash_descriptor(descriptor, os.fstat(descriptor).st_size, pulse)[1]
-        finally:
-            os.close(descriptor)
+    def _unfinished_path(self, digest: bytes) -> bytes:
+        return self._unfinished + b"/" + digest.hex().encode()
 
     def _flush(self, paths: Iterable[bytes]) -> None:
         if flushes_as_a_whole(self._filesystem_type):
@@ -368,44 +399,7 @@ class FolderStore:
             flush_paths(paths)
 
 
-def _is_folder(path: bytes) -> bool:
-    return stat.S_ISDIR(os.lstat(path).st_mode)
-
-
-def _size_of_file(path: bytes) -> int | None:
-    """None where there is no regular file."""
-    try:
-        state = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    return state.st_size if stat.S_ISREG(state.st_mode) else None
-
-
-def _create(path: bytes) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-
-
-def _write_all(descriptor: int, view: memoryview) -> None:
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _unlink(path: bytes) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-
-
-def _read_source(descriptor: int, count: int) -> bytes:
-    try:
-        return os.read(descriptor, count)
-    except OSError as error:
-        raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
-
-
-def _read_source_into(descriptor: int, buffer: bytearray) -> int:
-    try:
-        return os.readv(descriptor, [buffer])
-    except OSError as error:
-        raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
+def _is_object(item: os.DirEntry[bytes], folder: bytes) -> bool:
+    """Whether it is a file in its folder whose name is a digest. Raises OSError where that must be asked of the file."""
+    name = item.name
+    return _DIGEST.fullmatch(name) is not None and name.startswith(folder) and item.is_file(follow_symlinks=False)

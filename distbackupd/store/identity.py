@@ -9,6 +9,7 @@ import uuid
 from distbackupd.model.disks import DiskIdentity
 from distbackupd.model.errors import DiskNotOurs
 from distbackupd.model.text import printable
+from distbackupd.store.plain_files import NotAFile, create_file, read_file
 
 FILE_NAME = b"distbackup-disk.json"
 _LARGEST = 65536
@@ -22,10 +23,11 @@ def read_identity(root: bytes) -> DiskIdentity | None:
     """
     path = root + b"/" + FILE_NAME
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST)
+        content = read_file(path, _LARGEST)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except NotAFile:
+        content = b""
     try:
         mapping = json.loads(content)
         return DiskIdentity(str(uuid.UUID(mapping["uuid"])), str(mapping.get("name") or ""))
@@ -41,10 +43,13 @@ def identity_text(identity: DiskIdentity) -> bytes:
     return json.dumps({"uuid": identity.uuid, "name": identity.name}, indent=4).encode() + b"\n"
 
 
-def write_beside(path: bytes, content: bytes) -> None:
-    """Replace a small file durably: written beside, flushed, renamed, its folder flushed."""
+def write_beside(path: bytes, content: bytes, aside: bytes) -> None:
+    """Replace a small file durably: written beside, flushed, renamed, its folder flushed.
+
+    A folder that stands in the way of that goes to ``aside``. Raises OSError.
+    """
     beside = path + b".new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = create_file(beside, aside)
     try:
         view = memoryview(content)
         while view:

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from distbackupd.model.errors import DiskFull, DiskGone, DiskReadOnly, DiskTrouble
 from distbackupd.model.text import printable
 
-_GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ENOTCONN, errno.EREMOTEIO, errno.EUCLEAN)
+_GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ENOTCONN, errno.EREMOTEIO)
+_DAMAGED = (errno.EUCLEAN, errno.EBADMSG)
+
+
+def concerns_the_whole_disk(error: OSError) -> bool:
+    """Whether the error cannot be that of a single damaged file or folder."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
@@ -31,6 +37,11 @@ def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
         return DiskGone(
             f"the disk at {place} does not answer any more ({error.strerror}); what was recorded before is safe: "
             "plug it in again, and if this repeats check its cable and its health"
+        )
+    if error.errno in _DAMAGED:
+        return DiskTrouble(
+            f"the file system of the disk at {place} is damaged ({error.strerror}); what was recorded before is safe: "
+            "unmount it, let fsck check it, and plug it in again"
         )
     return DiskTrouble(f"the disk at {place} failed: {error.strerror}; what was recorded before is safe")
 

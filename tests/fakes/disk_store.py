@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
@@ -22,7 +22,8 @@ class FakeDiskStore:
     """``objects_`` and ``unfinished`` are content by digest. ``operations`` counts what was asked of the disk.
 
     ``fail_at``: the operation (from 1) with which the disk goes away for good, until :meth:`mend`. ``room``: bytes of
-    footprint that fit on it; ``slack``: how many more before it is really full.
+    footprint that fit on it; ``slack``: how many more before it is really full. ``damaged``: digests whose places are so.
+    ``listed``: folders that were listed; ``times``: what was done to which folder behind the program's back.
     """
 
     def __init__(self, room: int = 1 << 40, block_size: int = BLOCK, largest_file: int = 0) -> None:
@@ -37,6 +38,10 @@ class FakeDiskStore:
         self.objects_: dict[bytes, bytes] = {}
         self.unfinished: dict[bytes, bytes] = {}
         self.bad: dict[bytes, bytes] = {}
+        self.token_ = ""
+        self.damaged: set[bytes] = set()
+        self.listed: list[int] = []
+        self.times: dict[int, int] = {}
         self.catalogue: bytes | None = None
         self.staged_count = 0
         self._durable: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
@@ -57,6 +62,14 @@ class FakeDiskStore:
     def write_identity(self, identity: DiskIdentity) -> None:
         self._work()
         self.who = identity
+
+    def token(self) -> str:
+        self._work(counts=False)
+        return self.token_
+
+    def leave_token(self, token: str) -> None:
+        self._work()
+        self.token_ = token
 
     def prepare(self) -> None:
         self._work()
@@ -93,11 +106,14 @@ class FakeDiskStore:
             self.staged_count += 1
         return StagedCopy(digest, size)
 
-    def commit(self, staged: Sequence[StagedCopy]) -> None:
+    def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
         for copy in staged:
             self._work()
-            self.objects_[copy.digest] = self.unfinished.pop(copy.digest)
+            content = self.unfinished.pop(copy.digest)
+            if copy.digest not in self.damaged:
+                self.objects_[copy.digest] = content
         self.flush()
+        return frozenset(self.damaged & {copy.digest for copy in staged})
 
     def discard(self, staged: Sequence[StagedCopy]) -> None:
         for copy in staged:
@@ -120,6 +136,9 @@ class FakeDiskStore:
             file.write(self.objects_[digest])
             file.seek(0)
             return os.dup(file.fileno())
+
+    def must_answer(self, by_writing: bool = False) -> None:
+        self._work(counts=False)
 
     def forget_cached(self) -> None:
         pass
@@ -145,6 +164,20 @@ class FakeDiskStore:
     def objects(self) -> Iterator[tuple[bytes, int]]:
         self._work(counts=False)
         yield from sorted((digest, len(content)) for digest, content in self.objects_.items())
+
+    def folder_times(self) -> dict[int, int]:
+        self._work(counts=False)
+        # In memory a folder's time tells which names it holds.
+        held: dict[int, int] = {}
+        for digest in self.objects_:
+            folder = int.from_bytes(digest[:2], "big") >> 4
+            held[folder] = held.get(folder, 0) ^ int.from_bytes(digest[:7], "big")
+        return {folder: self.times.get(folder, time) for folder, time in held.items()}
+
+    def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
+        self._work(counts=False)
+        self.listed.append(folder)
+        return [digest for digest in digests if digest not in self.objects_]
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.working import Pulse
@@ -31,6 +31,9 @@ class CopyVerdict(NamedTuple):
 class DiskStore(Protocol):
     """The layout on one mounted backup disk. Every method raises DiskTrouble when the disk fails.
 
+    One file or folder that fails, or that is something else (a FIFO, a link, a folder in an object's place), is no trouble
+    of the disk: it counts as missing or bad, all others are reached as before. Nothing is followed, nothing hangs.
+
     Durability: after :meth:`commit` returned, the bytes and the folder entries of its copies survive a power cut.
     ``stage`` and ``check`` may be called from several threads at once.
     """
@@ -40,6 +43,12 @@ class DiskStore(Protocol):
 
     def write_identity(self, identity: DiskIdentity) -> None:
         """Durably make this a backup disk, or rename it; creates what the layout needs."""
+
+    def token(self) -> str:
+        """What the last session left on the disk; empty where there is none that can be read."""
+
+    def leave_token(self, token: str) -> None:
+        """Leave another token on the disk. Durable when it returns."""
 
     def prepare(self) -> None:
         """Check that the disk can be written, and make the layout's folders. Raises DiskReadOnly."""
@@ -60,20 +69,29 @@ class DiskStore(Protocol):
         is left behind then. Raises Interrupted.
         """
 
-    def commit(self, staged: Sequence[StagedCopy]) -> None:
-        """Make staged copies durable under their final names."""
+    def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
+        """Make staged copies durable under their final names.
+
+        Gives the digests of those that are not there, for that part of the file system is damaged; nothing is left of them.
+        """
 
     def discard(self, staged: Sequence[StagedCopy]) -> None:
         """Remove staged copies; never fails."""
 
     def remove(self, digests: Iterable[bytes]) -> None:
-        """Remove objects; one that is not there is no error."""
+        """Remove objects; one that is not there is no error, and one that is damaged stays."""
 
     def size_of(self, digest: bytes) -> int | None:
-        """Size of the object file, None where there is none."""
+        """Size of the object file, None where there is none, or nothing that could be one."""
 
     def open_object(self, digest: bytes) -> int:
-        """A descriptor to read an object from; raises FileNotFoundError, DiskTrouble."""
+        """A descriptor to read an object from; raises OSError where this one is missing or bad, DiskTrouble."""
+
+    def must_answer(self, by_writing: bool = False) -> None:
+        """Make sure that the disk itself still answers, and not the memory of what it held. Raises DiskTrouble.
+
+        ``by_writing``: something is written, too, which is the better proof.
+        """
 
     def forget_cached(self) -> None:
         """What was read or written before is read from the disk itself from now on, as far as this user can see to that.
@@ -91,10 +109,22 @@ class DiskStore(Protocol):
         """The digests in the order in which the disk reads them fastest; what is missing comes first."""
 
     def set_aside(self, digest: bytes) -> None:
-        """Move a bad object out of the way, into ``bad-objects``; one that is not there is no error."""
+        """Move a bad object out of the way, into ``bad-objects``; one that is not there, or cannot be moved, is no error."""
 
     def objects(self) -> Iterator[tuple[bytes, int]]:
-        """Digest and size of every object file, by digest."""
+        """Digest and size of every object file, by digest; what cannot be looked at is left out.
+
+        A disk that does not answer may seem to lack some: :meth:`must_answer` tells.
+        """
+
+    def folder_times(self) -> dict[int, int]:
+        """When each folder of the layout (0 to 4095) last got or lost a name, nanoseconds; missing ones are not in it."""
+
+    def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
+        """Of these objects of one folder those whose files are not there. Names are listed, no file is looked at.
+
+        A disk that does not answer may seem to lack them: :meth:`must_answer` tells.
+        """
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""

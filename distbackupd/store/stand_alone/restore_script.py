@@ -365,7 +365,7 @@ class Restore:
             if entry.hash is not None:
                 digits = os.fsencode(entry.hash.hex())
                 try:
-                    source = os.open(os.path.join(self.objects, digits[:3], digits), os.O_RDONLY | os.O_NOFOLLOW)
+                    source = open_object(os.path.join(self.objects, digits[:3], digits))
                 except FileNotFoundError:
                     self.counts["unheld"] += not entry.holders
                     self.needed.update(entry.holders)
@@ -445,6 +445,13 @@ class Restore:
         for name, value in entry.xattrs:
             if not attempt(os.setxattr, handle, name, value, **follow):
                 self.lost["ACL" if name in ACL else "extended attribute"] += 1
+
+
+def open_object(path):
+    """On a damaged disk anything may stand there; opening a FIFO would wait for ever."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, "something else than a file is in its place")
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def is_right(entry, state, folder, name):

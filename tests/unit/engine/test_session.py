@@ -22,6 +22,7 @@ from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskReadOn
 from distbackupd.model.events import (
     DiskRefused,
     MayUnplug,
+    Remark,
     SessionFailed,
     SessionFinished,
     SessionInterrupted,
@@ -339,6 +340,23 @@ def test_run_session_read_only_disk_is_told_and_nothing_recorded(scene: Scene) -
     assert scene.held(disk) == {}
 
 
+def test_run_session_what_a_damaged_disk_cannot_keep_is_not_counted_and_goes_elsewhere(scene: Scene) -> None:
+    fill(scene, 6)
+    one, two = scene.add_disk("one"), scene.add_disk("two")
+    bad = {sha256("content of file 2"), sha256("content of file 3")}
+    scene.store(one).damaged = bad
+    finished = scene.back_up(one)
+    assert finished.copied_objects == 4
+    assert not bad & scene.held(one).keys()
+    scene.assert_true(one)
+    assert len([event for event in scene.reporter.told(Remark) if "file system is damaged" in event.sentence]) == 1
+    scene.back_up(two, policy=Policy(copies_limit=1))
+    assert scene.held(two).keys() == bad
+    scene.store(one).damaged = set()
+    scene.back_up(one)
+    scene.assert_complete(one)
+
+
 def test_run_session_renamed_disk_gets_its_new_name(scene: Scene) -> None:
     disk = scene.add_disk("one")
     scene.store(disk).who = DiskIdentity(disk.uuid, "old name")
@@ -402,9 +420,10 @@ with scene_at(place) as scene:
         def commit(self, staged):
             if moment == "before commit":
                 die_in_time()
-            super().commit(staged)
+            unplaced = super().commit(staged)
             if moment == "after commit":
                 die_in_time()
+            return unplaced
     (disk,) = scene.catalogue.disks.all()
     scene.stores[disk.last_path] = Store(disk.last_path, "ext4")
     scene.back_up(disk)
