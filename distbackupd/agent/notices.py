@@ -95,6 +95,7 @@ class Narrator:
         self._locked = 0
         self._locked_lines: list[str] = []
         self._wanted = ""
+        self._scanning = False
 
     @property
     def running(self) -> list[str]:
@@ -228,7 +229,17 @@ class Narrator:
 
     def _scan_started(self, _: News) -> Telling:
         self._locked, self._locked_lines = 0, []
+        self._scanning = True
         return []
+
+    def _scan_failed(self, news: News) -> Telling:
+        self._scanning = False
+        return [_failure("scan", "The backup's scan failed", capital(news.sentence, ""), "")]
+
+    def _scan_finished(self, _: News) -> Telling:
+        # Only a scan of everything is told to begin, and only that one makes good what another failed to do.
+        whole, self._scanning = self._scanning, False
+        return [Withdrawn("scan")] if whole else []
 
     def _source_locked(self, news: News) -> Telling:
         self._locked += 1
@@ -342,6 +353,8 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "SourceRotted": Narrator._source_rotted,
     "SourceHealed": Narrator._source_healed,
     "ScanStarted": Narrator._scan_started,
+    "ScanFailed": Narrator._scan_failed,
+    "ScanFinished": Narrator._scan_finished,
     "SourceLocked": Narrator._source_locked,
     "DiskWanted": Narrator._disk_wanted,
     "DiskNotSeen": Narrator._disk_not_seen,

@@ -14,6 +14,7 @@ from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.objects import ObjectTable
+from distbackupd.catalogue.problems import ProblemTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
@@ -32,6 +33,7 @@ class Catalogue:
         self.files = FileTable(database, self.history, self.accounts)
         self.objects = ObjectTable(database, holders)
         self.rot = RotTable(database, holders)
+        self.problems = ProblemTable(database)
         self.disks = DiskTable(database, self.objects)
         self.sessions = SessionTable(database)
 

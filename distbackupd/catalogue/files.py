@@ -28,6 +28,8 @@ from distbackupd.model.files import (
 )
 
 _CACHED_ATTRIBUTES = 100_000
+_CACHED_BYTES = 1024
+"""Larger extended attributes are hardly ever shared, and many of them would fill the memory."""
 _KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
 _TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
 _STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
@@ -73,7 +75,8 @@ class FileTable:
             row = self._database.execute(
                 "INSERT INTO attributes (mode, uid, gid, rdev, xattrs) VALUES (?, ?, ?, ?, ?) RETURNING id", values
             ).fetchone()
-        self._attributes[attributes] = row[0]
+        if len(values[-1]) <= _CACHED_BYTES:
+            self._attributes[attributes] = row[0]
         self._accounts.meet(attributes)
         return int(row[0])
 
@@ -142,7 +145,7 @@ class FileTable:
     def waiting_total(self) -> tuple[int, int]:
         """How many files wait, and their bytes; names of one inode count once."""
         row = self._database.execute(
-            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT size FROM waiting WHERE inode = 0 "
+            "SELECT count(*), CAST(total(size) AS INTEGER) FROM (SELECT size FROM waiting WHERE inode = 0 "
             "UNION ALL SELECT max(size) FROM waiting WHERE inode <> 0 GROUP BY device, inode)"
         ).fetchone()
         return int(row[0]), int(row[1])

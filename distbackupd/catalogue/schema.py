@@ -168,13 +168,14 @@ CREATE TABLE unconfirmed (
 ) STRICT;
 CREATE TABLE problem (
     folder INTEGER NOT NULL REFERENCES folder(id),
-    name BLOB NOT NULL,
+    name BLOB NOT NULL,                  -- empty: the folder itself
     kind INTEGER NOT NULL,               -- model.files.ProblemKind
     size INTEGER NOT NULL,
     since INTEGER NOT NULL,              -- unix seconds
-    tries INTEGER NOT NULL,
+    tries INTEGER NOT NULL,              -- scans that met it
+    changing INTEGER NOT NULL,           -- 1: it could not be read because it was written meanwhile
     reason TEXT NOT NULL,
-    PRIMARY KEY (folder, name)
+    PRIMARY KEY (folder, name, kind)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE account (
     is_group INTEGER NOT NULL,

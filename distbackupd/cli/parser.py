@@ -284,6 +284,11 @@ def _add_report_commands(add: Add) -> None:
     files = add("ls", "List files with the disks that hold them")
     pattern = files.add_argument("pattern", metavar="PATTERN", nargs="?", help="only files that match, or lie below")
     pattern.completer = complete_virtual_path  # type: ignore[attr-defined]
+    files.add_argument(
+        "--problems",
+        action="store_true",
+        help="list instead what could not be read, is kept only nearly, or is of a kind that no backup keeps, and why",
+    )
     disk = files.add_argument("-d", "--disk", metavar="NAME", help="only files on this disk")
     disk.completer = complete_disk  # type: ignore[attr-defined]
     log = add("log", "List all versions of files that were ever recorded, with the disks that still hold them")

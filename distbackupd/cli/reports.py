@@ -7,6 +7,7 @@ import os
 from distbackupd.cli.forecasts import real_losses, say_losses, say_places
 from distbackupd.cli.moments import say_moment
 from distbackupd.cli.output import say, say_json, say_json_list, say_table
+from distbackupd.cli.problems import failed_described, list_problems, say_problems, unread_described
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import Overview, overview
 from distbackupd.engine.verification import Checks, checks_of
@@ -46,10 +47,13 @@ def info(session: CommandSession) -> int:
                     for item in state.disks
                 ],
                 "rotten_files": rotten,
+                "unread": unread_described(state.unread),
+                "failed_scan": failed_described(state.failed_scan),
             }
         )
         return 0
     print_overview(state, exclude_saturated=session.arguments.no_saturated)
+    say_problems(state)
     if state.by_copies and state.disks:
         losses, names = real_losses(session)
         say_losses(losses, names, most=2)
@@ -100,6 +104,8 @@ def print_overview(state: Overview, exclude_saturated: bool = False, title: str 
 
 def list_files(session: CommandSession) -> int:
     """``dsb ls [PATTERN] [-d DISK]``"""
+    if session.arguments.problems:
+        return list_problems(session)
     pattern = session.arguments.pattern
     wanted = matcher(os.fsencode(pattern)) if pattern else lambda _path: True
     below = prefix(os.fsencode(pattern)) if pattern else b"/"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from distbackupd.cli.output import say, say_json, say_table
+from distbackupd.cli.problems import say_problems
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import overview
@@ -136,7 +137,9 @@ def update(session: CommandSession) -> int:
     if session.json:
         say_json({key: getattr(finished, key) for key in finished.__slots__})
     elif not session.simulate:
-        print_overview(overview(session.bench))
+        state = overview(session.bench)
+        print_overview(state)
+        say_problems(state)
     return 3 if finished.skipped or finished.locked else 0
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distbackupd.cli.output import say, say_json
+from distbackupd.cli.problems import failed_described, unread_described
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import SessionSummary
 from distbackupd.model.standing import Protection, Standing
-from distbackupd.model.text import say_ago, say_count, say_size
+from distbackupd.model.text import printable, say_ago, say_count, say_size
 from distbackupd.wiring import current_activity
 
 SHOWN_SESSIONS = 5
@@ -73,9 +74,13 @@ def print_report(report: Report, as_json: bool) -> None:
         say(protected.brake[:1].upper() + protected.brake[1:])
     last_scan = protected.last_scan
     say(f"Last scan: {say_ago(now - last_scan)}" if last_scan else "Last scan: never; 'dsb update' makes one")
+    if protected.failed_scan:
+        say(f"First failed {say_ago(now - protected.failed_scan.since)}: {printable(protected.failed_scan.sentence)}")
     for copies, size in sorted(protected.bytes_by_copies.items()):
         count = "No copy" if not copies else say_count(copies, "copy", "copies").capitalize()
         say(f"{count}: {say_size(size)}")
+    if protected.unread.sentence:
+        say(f"Not read: {protected.unread.sentence}")
     if not protected.disks:
         say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
     for disk in protected.disks:
@@ -118,6 +123,8 @@ def _described(report: Report) -> dict[str, object]:
         "progress": progress,
         "last_scan": protected.last_scan,
         "brake": protected.brake or None,
+        "unread": unread_described(protected.unread),
+        "failed_scan": failed_described(protected.failed_scan),
         "entries": report.entries,
         "copies": {str(copies): size for copies, size in sorted(protected.bytes_by_copies.items())},
         "disks": [

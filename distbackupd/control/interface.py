@@ -94,6 +94,16 @@ class Manager1(DbusInterfaceCommonAsync, interface_name=INTERFACE):
         """Why nothing is deleted on any disk; empty: the brake is off."""
         raise NotImplementedError
 
+    @dbus_property_async("a{sv}", DbusPropertyEmitsChangeFlag)
+    def unread(self) -> dict[str, Variant]:
+        """How much has no copy because it could not be read; empty: nothing."""
+        raise NotImplementedError
+
+    @dbus_property_async("a{sv}", DbusPropertyEmitsChangeFlag)
+    def failed_scan(self) -> dict[str, Variant]:
+        """Since when no scan comes to its end, and why; empty: the last one did."""
+        raise NotImplementedError
+
     @dbus_method_async("sa{sv}", "t", _ANYBODY, ("job",), ("disk", "options"))
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
         """Ask for a session."""

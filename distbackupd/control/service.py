@@ -190,6 +190,14 @@ class _Manager(Manager1):
     def brake(self) -> Any:
         return self._shown("Brake")
 
+    @dbus_property_async_override()
+    def unread(self) -> Any:
+        return self._shown("Unread")
+
+    @dbus_property_async_override()
+    def failed_scan(self) -> Any:
+        return self._shown("FailedScan")
+
     @dbus_method_async_override()
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
         try:

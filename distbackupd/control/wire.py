@@ -9,6 +9,7 @@ from typing import Any
 from distbackupd.control.interface import Variant, WireAnswer, WireNews
 from distbackupd.model.events import DiskWanted
 from distbackupd.model.plans import BackupWish
+from distbackupd.model.problems import FailedScan, Unread
 from distbackupd.model.standing import Answer, DiskStanding, Protection, Standing, Told
 from distbackupd.model.text import printable
 
@@ -93,24 +94,44 @@ def protection_properties(protection: Protection) -> dict[str, Variant]:
             "bytes": ("t", max(0, protection.wanted.size)),
             "sentence": ("s", printable(protection.wanted.sentence)),
         }
+    unread: dict[str, Variant] = {}
+    if protection.unread.sentence:
+        unread = {
+            "files": ("t", protection.unread.files),
+            "bytes": ("t", protection.unread.size),
+            "folders": ("t", protection.unread.folders),
+            "sentence": ("s", protection.unread.sentence),
+        }
+    failed_scan: dict[str, Variant] = {}
+    if protection.failed_scan:
+        failed_scan = {
+            "since": ("x", protection.failed_scan.since),
+            "reason": ("s", printable(protection.failed_scan.reason)),
+            "sentence": ("s", printable(protection.failed_scan.sentence)),
+        }
     return {
         "BytesByCopies": ("a{ut}", dict(protection.bytes_by_copies)),
         "Disks": ("aa{sv}", [_disk(disk) for disk in protection.disks]),
         "Wanted": ("a{sv}", wanted),
         "LastScan": ("x", protection.last_scan or 0),
         "Brake": ("s", printable(protection.brake)),
+        "Unread": ("a{sv}", unread),
+        "FailedScan": ("a{sv}", failed_scan),
     }
 
 
 def protection_from(properties: Mapping[str, Variant]) -> Protection:
     """The other way round."""
     wanted = _plain(properties["Wanted"][1])
+    unread, failed = _plain(properties["Unread"][1]), _plain(properties["FailedScan"][1])
     return Protection(
         bytes_by_copies=properties["BytesByCopies"][1],
         disks=tuple(_disk_from(disk) for disk in properties["Disks"][1]),
         wanted=DiskWanted(wanted["disk"], wanted["uuid"], wanted["copies"], wanted["bytes"]) if wanted else None,
         last_scan=properties["LastScan"][1] or None,
         brake=properties["Brake"][1],
+        unread=Unread(unread["files"], unread["bytes"], unread["folders"]) if unread else Unread(),
+        failed_scan=FailedScan(failed["since"], failed["reason"]) if failed else None,
     )
 
 

@@ -12,6 +12,7 @@ from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped
 from distbackupd.model.files import HashedFile, WaitingFile
+from distbackupd.model.problems import FailedReading
 
 _TASK_FILES = 64
 _TASK_BYTES = 16 << 20
@@ -22,12 +23,12 @@ _PAGE_BYTES = 4 << 30
 
 @dataclass(slots=True)
 class HashingOutcome:
-    """``skipped`` files could not be read and are reported; ``changing`` ones (virtual paths) want another look."""
+    """``skipped`` files could not be read and are reported; ``changing`` ones want another look."""
 
     files: int = 0
     read_bytes: int = 0
     skipped: int = 0
-    changing: list[bytes] = field(default_factory=list)
+    changing: list[WaitingFile] = field(default_factory=list)
 
 
 def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
@@ -51,7 +52,7 @@ def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
                     bench.reporter,
                     meanwhile=recorder.record_if_due,
                 ):
-                    recorder.hashed.extend(_accept(bench, results, outcome))
+                    recorder.hashed.extend(_accept(bench, results, outcome, recorder.failed))
                     bench.reporter.advance(len(results), meter.drain(), results[-1][0].path if results else b"")
             finally:
                 recorder.record()
@@ -63,37 +64,48 @@ def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
 
 
 class _Recorder:
-    """Records hashes at the end of a page, and before if that takes long: it may hold a file that is read for hours."""
+    """Records what came of reading at the end of a page, and before if that takes long: a file may be read for hours."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._recorded = bench.clock.monotonic()
         self.hashed: list[HashedFile] = []
+        self.failed: list[FailedReading] = []
 
     def record_if_due(self) -> None:
         if self._bench.clock.monotonic() - self._recorded >= _RECORD_SECONDS:
             self.record()
 
     def record(self) -> None:
+        now = self._bench.clock.now()
+        problems = self._bench.catalogue.problems
         if self.hashed:
-            self._bench.catalogue.files.record_hashes(self.hashed, self._bench.clock.now())
+            self._bench.catalogue.files.record_hashes(self.hashed, now)
+            problems.forget_read()
             self.hashed.clear()
+        if self.failed:
+            problems.record_failures(self.failed, now)
+            self.failed.clear()
         self._recorded = self._bench.clock.monotonic()
 
 
 def _accept(
-    bench: Bench, results: Sequence[tuple[WaitingFile, bytes | SourceTrouble]], outcome: HashingOutcome
+    bench: Bench,
+    results: Sequence[tuple[WaitingFile, bytes | SourceTrouble]],
+    outcome: HashingOutcome,
+    failed: list[FailedReading],
 ) -> Iterator[HashedFile]:
-    """Count and report; the files whose hash is known now."""
+    """Count and report; the files whose hash is known now. What ``failed`` is added there."""
     for waiting, result in results:
         if isinstance(result, bytes):
             outcome.files += 1
             outcome.read_bytes += waiting.size
             yield HashedFile(waiting.ticket, result)
         elif isinstance(result, SourceChanged):
-            outcome.changing.append(waiting.path)
+            outcome.changing.append(waiting)
         else:
             outcome.skipped += 1
+            failed.append(FailedReading(waiting.ticket, str(result), changing=False))
             bench.reporter.tell(FileSkipped(waiting.path, str(result)))
 
 
@@ -127,4 +139,6 @@ def _hash_chunk(
             results.append((waiting, trouble))
         except Interrupted:
             break
+        except Exception as error:  # noqa: BLE001 - whatever one file is, the others are read
+            results.append((waiting, SourceTrouble(f"it cannot be read: {type(error).__name__}, {error}")))
     return results

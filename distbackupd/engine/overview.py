@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import standing_brake
 from distbackupd.engine.scan import LAST_SCAN
+from distbackupd.engine.scan_failures import failed_scan
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import DiskWanted
+from distbackupd.model.problems import NOTHING_UNREAD, FailedScan, Unread
 from distbackupd.model.standing import DiskStanding, Protection
 from distbackupd.model.text import say_count, say_size
 from distbackupd.planning.next_disk import Holding, ShelfDisk, most_wanted
@@ -28,13 +30,18 @@ class DiskOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Living objects by their number of copies: (objects, bytes, bytes of saturated ones). ``wanted``: what to bring."""
+    """Living objects by their number of copies: (objects, bytes, bytes of saturated ones). ``wanted``: what to bring.
+
+    What is ``unread`` counts as having no copy, for its present content has none.
+    """
 
     entries: int
     size: int
     by_copies: dict[int, tuple[int, int, int]]
     disks: list[DiskOverview] = field(default_factory=list)
     wanted: DiskWanted | None = None
+    unread: Unread = NOTHING_UNREAD
+    failed_scan: FailedScan | None = None
 
 
 def overview(bench: Bench) -> Overview:
@@ -54,6 +61,10 @@ def overview(bench: Bench) -> Overview:
             sizes = by_disk.setdefault(member, {})
             sizes[count] = sizes.get(count, 0) + size
             saturated_by_disk[member] = saturated_by_disk.get(member, 0) + saturated
+    unread = bench.catalogue.problems.unread()
+    if unread.files:
+        before = by_copies.get(0, (0, 0, 0))
+        by_copies[0] = (before[0] + unread.files, before[1] + unread.size, before[2])
     disks = []
     for disk in bench.catalogue.disks.all():
         held, used = bench.catalogue.disks.used(disk.id)
@@ -61,7 +72,8 @@ def overview(bench: Bench) -> Overview:
             DiskOverview(disk, held, used, disk.capacity - used, by_disk.get(disk.id, {}), saturated_by_disk.get(disk.id, 0))
         )
     entries, size = bench.catalogue.files.count()
-    return Overview(entries, size, dict(sorted(by_copies.items())), disks, _wanted(disks, growing))
+    wanted = _wanted(disks, growing)
+    return Overview(entries, size, dict(sorted(by_copies.items())), disks, wanted, unread, failed_scan(bench))
 
 
 def _wanted(disks: list[DiskOverview], holdings: list[Holding]) -> DiskWanted | None:
@@ -96,18 +108,21 @@ def protection(bench: Bench) -> Protection:
     )
     sizes = {copies: size for copies, (_, size, _) in state.by_copies.items()}
     brake = standing_brake(bench).sentence
-    return Protection(sizes, disks, state.wanted, int(last_scan) if last_scan else None, brake)
+    scanned = int(last_scan) if last_scan else None
+    return Protection(sizes, disks, state.wanted, scanned, brake, state.unread, state.failed_scan)
 
 
 def idle_sentence(state: Protection) -> str:
     """``idle; 412 GB on 3 disks: 1.2 GB without a copy, 10.8 GB with two or more; bring music-01: ...``."""
     total = sum(state.bytes_by_copies.values())
+    failed = f"; {state.failed_scan.sentence}" if state.failed_scan else ""
     if not total:
-        return "idle; nothing is scanned yet"
+        return f"idle{failed or '; nothing is scanned yet'}"
     none, one = (state.bytes_by_copies.get(copies, 0) for copies in (0, 1))
     parts = [f"{say_size(none)} without a copy"] if none else []
     parts += [f"{say_size(one)} with one copy"] if one else []
     parts += [f"{say_size(total - none - one)} with two or more"] if total > none + one else []
     idle = "idle, and the brake is on, so nothing is deleted" if state.brake else "idle"
     text = f"{idle}; {say_size(total)} on {say_count(len(state.disks), 'disk')}: {', '.join(parts)}"
-    return f"{text}; {state.wanted.sentence}" if state.wanted else text
+    unread = f"; {state.unread.sentence}" if state.unread.sentence else ""
+    return f"{text}{failed}{unread}; {state.wanted.sentence}" if state.wanted else f"{text}{failed}{unread}"

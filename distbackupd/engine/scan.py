@@ -6,17 +6,20 @@ read stays as it was known. Interrupted at any moment, the next scan goes on: wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.hashing import hash_waiting
 from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderChanges, Stop
+from distbackupd.engine.scan_failures import failures_remembered
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, SourceLocked
-from distbackupd.model.files import Entry, EntryKind, KnownEntry
+from distbackupd.model.files import Entry, EntryKind, KnownEntry, ProblemKind, WaitingFile
+from distbackupd.model.problems import FailedReading
 from distbackupd.model.text import printable
 from distbackupd.planning.attendance import distrust
 from distbackupd.planning.comparison import FolderComparison, compare_folder
@@ -25,6 +28,8 @@ LAST_SCAN = "last_scan"
 """Fact: when the last whole scan ended, unix seconds."""
 SCANNED = "scanned"
 """Fact: the fingerprint of the sources and settings that it saw."""
+
+CHANGED = "it changed while it was read"
 
 _COMMIT_SECONDS = 1.0
 
@@ -56,7 +61,7 @@ class _Tally:
     locked: int = 0
     hashed: int = 0
     hashed_bytes: int = 0
-    changing: list[bytes] = field(default_factory=list)
+    changing: list[WaitingFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,14 @@ class _Visit:
 def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     """Bring the catalogue up to date with the sources.
 
-    Source trouble is reported and skipped. Raises Interrupted when stopped; what was recorded until then stays.
+    Source trouble is reported, listed and skipped. Raises Interrupted when stopped; what was recorded until then stays.
+    Any other error is told and remembered until a whole scan comes to its end.
     """
+    with nullcontext() if options.simulate else failures_remembered(bench, whole=options.folders is None):
+        return _scan(bench, options, stop)
+
+
+def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     began = bench.clock.monotonic()
     tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
     tally = _Tally()
@@ -89,7 +100,9 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
             scanner.forget_former_sources()
         scanner.walk(scanner.roots() if whole else scanner.touched(options.folders or ()))
         if whole:
-            tally.gone += files.forget_below(b"/", [source.virtual_path for source in tree.sources], scanner.now)
+            mapped = [source.virtual_path for source in tree.sources]
+            tally.gone += files.forget_below(b"/", mapped, scanner.now)
+            bench.catalogue.problems.forget_below(b"/", mapped)
     except BaseException:
         files.rollback() if options.simulate else files.commit()
         raise
@@ -132,11 +145,12 @@ def _hash(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop) -> None:
 
 def _look_again(bench: Bench, tree: VirtualTree, options: ScanOptions, tally: _Tally, stop: Stop) -> None:
     """Files that changed between the walk and the hashing get one more try; then they are left for the next scan."""
-    folders = {parent(path) for path in tally.changing}
+    folders = {parent(waiting.path) for waiting in tally.changing}
     again = _Tally()
     files = bench.catalogue.files
     files.start_scan()
-    scanner = _Scanner(bench, tree, ScanOptions(ignore_lock=options.ignore_lock), stop, again)
+    only = {waiting.path for waiting in tally.changing}
+    scanner = _Scanner(bench, tree, ScanOptions(ignore_lock=options.ignore_lock), stop, again, only)
     scanner.walk([visit for folder in sorted(folders) if (visit := scanner.nearest(folder)) is not None])
     files.commit()
     _hash(bench, tree, again, stop)
@@ -144,13 +158,26 @@ def _look_again(bench: Bench, tree: VirtualTree, options: ScanOptions, tally: _T
     tally.hashed_bytes += again.hashed_bytes
     tally.skipped += again.skipped + len(again.changing)
     tally.locked += again.locked
-    for path in again.changing:
-        bench.reporter.tell(FileSkipped(path, "it changed while it was read"))
+    for waiting in again.changing:
+        bench.reporter.tell(FileSkipped(waiting.path, CHANGED))
+    if again.changing:
+        failures = [FailedReading(waiting.ticket, CHANGED, changing=True) for waiting in again.changing]
+        bench.catalogue.problems.record_failures(failures, bench.clock.now())
 
 
 class _Scanner:
-    def __init__(self, bench: Bench, tree: VirtualTree, options: ScanOptions, stop: Stop, tally: _Tally) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        tree: VirtualTree,
+        options: ScanOptions,
+        stop: Stop,
+        tally: _Tally,
+        only: Collection[bytes] | None = None,
+    ) -> None:
+        """``only``: no other files are to be read, and what is the matter in their folders is told already."""
         self._bench = bench
+        self._only = only
         self._files = bench.catalogue.files
         self._tree = tree
         self._options = options
@@ -272,23 +299,27 @@ class _Scanner:
                 if not entries:
                     # It may have been unmounted since the scan began.
                     self._check_source(visit.virtual, visit.real)
-                entries.insert(0, self._bench.tree.describe_folder(visit.real))
+                entries.insert(0, self._bench.tree.describe_folder(visit.real, problems))
         except SourceTrouble as trouble:
             self._lock(visit.virtual, str(trouble))
             return [], 0
-        for name, reason in problems:
-            self._tally.skipped += 1
-            self._bench.reporter.tell(FileSkipped(join(visit.virtual, name), reason))
+        unreadable = {problem.name for problem in problems if problem.kind in (ProblemKind.UNREAD, None)}
+        for problem in problems if self._only is None else ():
+            if problem.name in unreadable:
+                self._tally.skipped += 1
+                self._bench.reporter.tell(FileSkipped(join(visit.virtual, problem.name), problem.reason))
         entries = [self._with_limits(entry, context) for entry in entries]
         known = self._files.folder(visit.virtual)
         unmounted = set() if self._options.ignore_lock else self._unmounted(visit, known, entries)
         entries = [entry for entry in entries if entry.name not in unmounted]
         seen = [(entry, self._files.attributes_id(entry)) for entry in entries]
-        unseen = {name for name, _ in problems} | unmounted
+        unseen = unreadable | unmounted
         if not self._options.ignore_lock:
             unseen |= self._tree.locks_in(visit.virtual)
         comparison = compare_folder(known, seen, unseen)
-        self._record(visit.virtual, comparison)
+        waiting = self._record(visit.virtual, comparison)
+        if self._only is None:
+            self._bench.catalogue.problems.look(visit.virtual, problems, waiting, self.now)
         self._tally.entries += len(entries)
         fresh = {entry.name for entry in comparison.new}
         fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
@@ -303,7 +334,12 @@ class _Scanner:
             if not entry.name or entry.kind != EntryKind.FOLDER or device == entry.device:
                 continue
             virtual = join(visit.virtual, entry.name)
-            empty = self._bench.tree.inspect(join(visit.real, entry.name)).empty
+            try:
+                empty = self._bench.tree.inspect(join(visit.real, entry.name)).empty
+            except SourceTrouble as trouble:
+                self._lock(virtual, str(trouble))
+                names.add(entry.name)
+                continue
             reason = distrust(empty, self._files.has_entries_below(virtual), device, entry.device)
             if reason:
                 self._lock(virtual, reason)
@@ -332,7 +368,7 @@ class _Scanner:
             identity = (entry.device, entry.inode)
             virtual = join(visit.virtual, entry.name)
             if entry.inode and identity in visit.above:
-                self._lock(virtual, "it is a link to a folder above itself")
+                self._lock(virtual, "it is a link to a folder above itself", listed=False)
                 continue
             # Only followed links can lead upwards, so only below them the way back has to be known.
             above = (*visit.above, identity) if visit.above or visit.context.follow else ()
@@ -347,12 +383,15 @@ class _Scanner:
             return entry
         return entry._replace(maxcopies=maxcopies, copies=context.copies)
 
-    def _record(self, virtual: bytes, comparison: FolderComparison) -> None:
+    def _record(self, virtual: bytes, comparison: FolderComparison) -> set[bytes]:
+        """The names of what waits to be read now, or could not be read before and is left alone this time."""
         added: list[tuple[Entry, int | None]] = [(entry, None) for entry in comparison.new]
         changed = [(known.row, entry, content) for known, entry, content in comparison.changed]
         waiting: list[tuple[Entry, int | None]] = []
         for entry, known in comparison.read:
             content = self._known_content(virtual, entry)
+            if content is None and self._only is not None and join(virtual, entry.name) not in self._only:
+                continue
             if content is None:
                 waiting.append((entry, known.row if known else None))
             elif known is None:
@@ -377,6 +416,7 @@ class _Scanner:
         gone = [known.row for known in comparison.gone]
         if added or changed or touched or gone or waiting:
             self._files.record_folder(virtual, FolderChanges(added, changed, touched, gone, waiting), self.now)
+        return {entry.name for entry, _ in comparison.read} if comparison.read else set()
 
     def _known_content(self, virtual: bytes, entry: Entry) -> int | None:
         """The object of a renamed or linked file, or the one that a side file names."""
@@ -386,8 +426,13 @@ class _Scanner:
         return self._files.find_renamed(entry) if entry.inode else None
 
     def _forget(self, virtual: bytes) -> None:
-        self._tally.gone += self._files.forget_below(virtual, self._tree.sources_below(virtual), self.now)
+        keep = self._tree.sources_below(virtual)
+        self._tally.gone += self._files.forget_below(virtual, keep, self.now)
+        self._bench.catalogue.problems.forget_below(virtual, keep)
 
-    def _lock(self, virtual: bytes, reason: str) -> None:
+    def _lock(self, virtual: bytes, reason: str, listed: bool = True) -> None:
+        """``listed``: nobody has seen what is in there; else it is seen elsewhere."""
         self._tally.locked += 1
+        if listed:
+            self._bench.catalogue.problems.close_off(virtual, reason, self.now)
         self._bench.reporter.tell(SourceLocked(virtual, reason))

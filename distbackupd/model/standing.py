@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from distbackupd.model.events import DiskWanted, Event
+from distbackupd.model.problems import NOTHING_UNREAD, FailedScan, Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Protection:
     """What is protected how well: bytes of living objects by their number of copies, and the disk to bring next.
 
     ``wanted`` is None if no disk would do any good. ``last_scan``: unix seconds, None for never.
-    ``brake``: why nothing is deleted on any disk, and what to do; empty: the brake is off.
+    ``brake``: why nothing is deleted on any disk, and what to do; empty: the brake is off. ``unread``: what could not be
+    read; its bytes are among those without a copy. ``failed_scan``: None if the last one came to its end.
     """
 
     bytes_by_copies: dict[int, int] = field(default_factory=dict)
@@ -53,6 +55,8 @@ class Protection:
     wanted: DiskWanted | None = None
     last_scan: int | None = None
     brake: str = ""
+    unread: Unread = NOTHING_UNREAD
+    failed_scan: FailedScan | None = None
 
 
 @dataclass(frozen=True, slots=True)

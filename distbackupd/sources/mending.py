@@ -11,6 +11,7 @@ from distbackupd.engine.ports import Pulse
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
 from distbackupd.model.rot import Reading, RottenFile
+from distbackupd.sources.kept import is_as_known, kept_time
 from distbackupd.sources.paths import open_folder
 from distbackupd.sources.restored_content import copy_content, open_object
 from distbackupd.sources.restored_metadata import give_metadata_to_new_file
@@ -71,8 +72,8 @@ def _as_found(path: bytes, name: _Name, rotten: RottenFile, pulse: Pulse) -> os.
     if found is None:
         raise Interrupted("stopped while a rotten file was read; nothing of it was changed")
     state = name.state()
-    looks = stat.S_ISREG(state.st_mode) and (state.st_size, state.st_mtime_ns) == (rotten.size, rotten.mtime_ns)
-    if found != Reading(rotten.found, rotten.ctime_ns) or not looks or state.st_ctime_ns != rotten.ctime_ns:
+    looks = stat.S_ISREG(state.st_mode) and is_as_known(state, rotten.size, rotten.mtime_ns)
+    if found != Reading(rotten.found, rotten.ctime_ns) or not looks or kept_time(state.st_ctime_ns) != rotten.ctime_ns:
         raise SourceChanged(f"something was done to it since it was found rotten{_REFUSED}")
     return state
 
@@ -108,7 +109,7 @@ def _write_beside(
             give_metadata_to_new_file(descriptor, entry, lost.append)
             if lost:
                 raise SourceTrouble(f"its {lost[0]} could not be kept{_REFUSED}: ask as root")
-            os.utime(descriptor, ns=(before.st_atime_ns, rotten.mtime_ns))
+            os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(descriptor)
             return os.fstat(descriptor)
         finally:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from distbackupd.engine.ports import Stop
 from distbackupd.model.errors import SourceChanged, SourceTrouble
 from distbackupd.model.rot import Reading
+from distbackupd.sources.kept import is_as_known, kept_time
 from distbackupd.streams import thread_buffer
 
 _DAMAGED = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
@@ -36,7 +37,7 @@ class FileReading:
         descriptor = self._open_file()
         begin = self._offset
         try:
-            ctime_ns = os.fstat(descriptor).st_ctime_ns
+            ctime_ns = kept_time(os.fstat(descriptor).st_ctime_ns)
             if self._ctime_ns not in (None, ctime_ns):
                 raise SourceChanged("it changed while it was read")
             self._ctime_ns = ctime_ns
@@ -60,7 +61,8 @@ class FileReading:
                 raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
             if not count:
                 state = os.fstat(descriptor)
-                if (self._offset, state.st_mtime_ns, state.st_ctime_ns) != (self._size, self._mtime_ns, ctime_ns):
+                as_known = is_as_known(state, self._size, self._mtime_ns) and kept_time(state.st_ctime_ns) == ctime_ns
+                if self._offset != self._size or not as_known:
                     raise SourceChanged("it changed while it was read")
                 return Reading(self._state.digest(), ctime_ns)
             self._state.update(view[:count])

@@ -9,9 +9,13 @@ import stat
 from collections.abc import Callable, Iterator
 
 from distbackupd.engine.ports import FolderState, Pulse
-from distbackupd.model.errors import SourceChanged, SourceTrouble
-from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, WaitingFile
+from distbackupd.model.errors import DistbackupError, SourceChanged, SourceTrouble
+from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, ProblemKind, WaitingFile
+from distbackupd.model.problems import FoundProblem
+from distbackupd.model.text import say_size
 from distbackupd.sources import sidecar
+from distbackupd.sources.attributes import read_xattrs
+from distbackupd.sources.kept import is_as_known, kept_number, kept_time
 from distbackupd.sources.paths import open_folder, open_path, short_name
 from distbackupd.sources.rereading import FileReading
 from distbackupd.streams import hash_descriptor
@@ -25,12 +29,12 @@ _KINDS = {
     stat.S_IFCHR: EntryKind.CHARACTER_DEVICE,
     stat.S_IFBLK: EntryKind.BLOCK_DEVICE,
 }
-_KEPT_XATTRS = (b"user.", b"security.", b"trusted.", b"system.posix_acl_")
 _FLEETING_INODES = {"vfat", "msdos", "exfat", "fuseblk", "9p"}
 """File systems that number inodes anew at each mount; so does FUSE in general."""
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 """What following a symbolic link may say that is kept as a link then."""
-_NOTHING_THERE = (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES)
+_LARGEST_FILE = 1 << 50
+"""Bytes. More than any disk holds: a file that says so consists of holes, and to read it would take years."""
 
 
 class FolderTree:
@@ -54,10 +58,10 @@ class FolderTree:
 
     def list_folder(
         self, path: bytes, wanted: Callable[[bytes], int | None], follow: bool
-    ) -> tuple[list[Entry], list[tuple[bytes, str]]]:
-        """The folder's entries by name, and what could not be read with the reason. Raises SourceTrouble."""
+    ) -> tuple[list[Entry], list[FoundProblem]]:
+        """The folder's entries by name, and what is the matter with some. Raises SourceTrouble."""
         entries: list[Entry] = []
-        problems: list[tuple[bytes, str]] = []
+        problems: list[FoundProblem] = []
         with _in_words("cannot be listed"):
             descriptor = open_folder(path)
             try:
@@ -69,13 +73,13 @@ class FolderTree:
                     if priority is None:
                         continue
                     try:
-                        entry = self._describe(base + b"/" + name, name, follow, priority)
+                        entry = self._describe(base + b"/" + name, name, follow, priority, problems)
                         if entry is None:
                             continue
                         if entry.kind == EntryKind.FILE and name + sidecar.SUFFIX in side_files:
                             entry = self._with_side_file(base, entry, problems)
-                    except OSError as error:
-                        problems.append((name, f"cannot be read: {error.strerror}"))
+                    except Exception as error:  # noqa: BLE001 - whatever one entry is, the others are looked at
+                        problems.append(FoundProblem(name, f"cannot be read: {_said(error)}"))
                         continue
                     if entry is not None:
                         entries.append(entry)
@@ -83,12 +87,12 @@ class FolderTree:
                 os.close(descriptor)
         return entries, problems
 
-    def describe_folder(self, path: bytes) -> Entry:
-        """The folder itself as an entry with an empty name; raises SourceTrouble."""
+    def describe_folder(self, path: bytes, problems: list[FoundProblem] | None = None) -> Entry:
+        """The folder itself as an entry with an empty name; raises SourceTrouble. See the port."""
         with _in_words("cannot be reached"):
             descriptor = open_folder(path)
             try:
-                entry = self._describe(b"/proc/self/fd/%d" % descriptor, b"", True, 1)
+                entry = self._describe(b"/proc/self/fd/%d" % descriptor, b"", True, 1, [] if problems is None else problems)
             finally:
                 os.close(descriptor)
         assert entry is not None
@@ -96,7 +100,7 @@ class FolderTree:
 
     def describe_file(self, path: bytes) -> Entry:
         """The regular file there as an entry, its link not followed. Raises OSError."""
-        entry = self._describe(path, b"", False, 1)
+        entry = self._describe(path, b"", False, 1, [])
         if entry is None or entry.kind != EntryKind.FILE:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return entry
@@ -120,12 +124,7 @@ class FolderTree:
         except OSError as error:
             raise _trouble(error, "cannot be read") from error
         state = os.fstat(descriptor)
-        if (
-            state.st_size != size
-            or state.st_mtime_ns != mtime_ns
-            or not stat.S_ISREG(state.st_mode)
-            or (inode and state.st_ino != inode)
-        ):
+        if not stat.S_ISREG(state.st_mode) or not is_as_known(state, size, mtime_ns, inode):
             os.close(descriptor)
             raise SourceChanged("it changed since it was scanned")
         return descriptor
@@ -136,13 +135,14 @@ class FolderTree:
 
     def confirm_unchanged(self, descriptor: int, size: int, mtime_ns: int) -> None:
         """Raises SourceChanged if the open file is not any more as told."""
-        state = os.fstat(descriptor)
-        if state.st_size != size or state.st_mtime_ns != mtime_ns:
+        if not is_as_known(os.fstat(descriptor), size, mtime_ns):
             raise SourceChanged("it changed while it was read")
 
     def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
         """The SHA-256 of the file, which did not change while it was read. Raises SourceTrouble, Interrupted."""
         size = waiting.size
+        if size > _LARGEST_FILE:
+            raise SourceTrouble(f"it says that it has {say_size(size)}, more than any disk holds")
         descriptor = self.open_file(path, size, waiting.mtime_ns, waiting.inode)
         try:
             read, digest = hash_descriptor(descriptor, size, pulse)
@@ -172,7 +172,8 @@ class FolderTree:
                 return descriptor
         return open_path(path, flags)
 
-    def _describe(self, path: bytes, name: bytes, follow: bool, priority: int) -> Entry | None:
+    def _describe(self, path: bytes, name: bytes, follow: bool, priority: int, problems: list[FoundProblem]) -> Entry | None:
+        """None: it is gone, or no backup keeps it. What can only be kept nearly is in ``problems`` then. Raises OSError."""
         try:
             state = os.stat(path, follow_symlinks=follow)
         except OSError as error:
@@ -184,6 +185,8 @@ class FolderTree:
             follow = False
         kind = _KINDS.get(stat.S_IFMT(state.st_mode))
         if kind is None:
+            what = "a socket" if stat.S_ISSOCK(state.st_mode) else "a thing of a kind that is not known"
+            problems.append(FoundProblem(name, f"{what}, which no backup keeps", ProblemKind.NOT_KEPT))
             return None
         flags = EntryFlag.NONE
         target = b""
@@ -201,15 +204,21 @@ class FolderTree:
             rdev = state.st_rdev
         if kind not in (EntryKind.FILE, EntryKind.FOLDER) and state.st_nlink > 1:
             flags |= EntryFlag.LINKED
+        attributes, inexact = self._attributes(path, state, rdev, follow)
+        mtime_ns = kept_time(state.st_mtime_ns)
+        if mtime_ns != state.st_mtime_ns:
+            inexact.append("its time is before 1677 or after 2262, so the nearest one within is kept")
+        if inexact:
+            problems.append(FoundProblem(name, "; ".join(inexact), ProblemKind.INEXACT, size))
         return Entry(
             name=name,
             kind=kind,
             size=size,
-            mtime_ns=state.st_mtime_ns,
-            device=state.st_dev,
-            inode=state.st_ino if self._inodes_last(state.st_dev) else 0,
+            mtime_ns=mtime_ns,
+            device=kept_number(state.st_dev),
+            inode=kept_number(state.st_ino) if self._inodes_last(state.st_dev) else 0,
             flags=flags,
-            attributes=self._attributes(path, state, rdev, follow),
+            attributes=attributes,
             target=target,
             priority=priority,
             maxcopies=0,
@@ -217,18 +226,19 @@ class FolderTree:
             copies=0,
         )
 
-    def _attributes(self, path: bytes, state: os.stat_result, rdev: int, follow: bool) -> Attributes:
+    def _attributes(self, path: bytes, state: os.stat_result, rdev: int, follow: bool) -> tuple[Attributes, list[str]]:
+        """With what is the matter with them."""
         mode = stat.S_IMODE(state.st_mode)
-        xattrs = _read_xattrs(path, follow)
+        xattrs, inexact = read_xattrs(path, follow)
+        key = (mode, state.st_uid, state.st_gid, kept_number(rdev))
         if xattrs:
-            return Attributes(mode, state.st_uid, state.st_gid, rdev, xattrs)
-        key = (mode, state.st_uid, state.st_gid, rdev)
+            return Attributes(*key, xattrs), inexact
         plain = self._plain_attributes.get(key)
         if plain is None:
             plain = self._plain_attributes[key] = Attributes(*key)
-        return plain
+        return plain, inexact
 
-    def _with_side_file(self, base: bytes, entry: Entry, problems: list[tuple[bytes, str]]) -> Entry | None:
+    def _with_side_file(self, base: bytes, entry: Entry, problems: list[FoundProblem]) -> Entry | None:
         name = entry.name + sidecar.SUFFIX
         try:
             descriptor = self._open(base + b"/" + name)
@@ -237,10 +247,10 @@ class FolderTree:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            problems.append((name, f"this side file cannot be read: {error.strerror}"))
+            problems.append(FoundProblem(name, f"this side file cannot be read: {error.strerror}", None))
             return entry
         except ValueError as error:
-            problems.append((name, f"this side file says nothing usable: {error}"))
+            problems.append(FoundProblem(name, f"this side file says nothing usable: {error}", None))
             return entry
         priority = entry.priority if side_file.priority is None else side_file.priority
         if priority == 0:
@@ -258,26 +268,6 @@ class FolderTree:
         return lasting
 
 
-def _read_xattrs(path: bytes, follow: bool) -> tuple[tuple[bytes, bytes], ...]:
-    try:
-        names = os.listxattr(path, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno in _NOTHING_THERE:
-            return ()
-        raise
-    if not names:
-        return ()
-    found = []
-    for name in sorted(map(os.fsencode, names)):
-        if name.startswith(_KEPT_XATTRS):
-            try:
-                found.append((name, os.getxattr(path, name, follow_symlinks=follow)))
-            except OSError as error:
-                if error.errno not in _NOTHING_THERE:
-                    raise
-    return tuple(found)
-
-
 def _mounted_filesystems() -> Iterator[tuple[str, str]]:
     """(major:minor, type) of each mounted file system."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
@@ -290,13 +280,22 @@ def _mounted_filesystems() -> Iterator[tuple[str, str]]:
 def _in_words(what: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (DistbackupError, AssertionError):
+        raise
+    except Exception as error:
         raise _trouble(error, what) from error
 
 
-def _trouble(error: OSError, what: str) -> SourceTrouble:
+def _trouble(error: Exception, what: str) -> SourceTrouble:
     if isinstance(error, FileNotFoundError):
         return SourceTrouble("it is not there any more")
     if isinstance(error, NotADirectoryError):
         return SourceTrouble("it is no folder")
-    return SourceTrouble(f"it {what}: {error.strerror}")
+    return SourceTrouble(f"it {what}: {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    """What the system says; of what nobody thought of, its own words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}, {error}"

@@ -4,8 +4,8 @@ One contract suite (``tests/contract``) runs on each port's fake and on the real
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
 it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
-``rot`` what becomes of source files whose content rotted · ``recovery`` copies of a lost catalogue ·
-``adoption`` the database of the program that was used before · ``accounts`` names of users and groups.
+``problems`` what could not be read · ``rot`` what becomes of source files whose content rotted · ``recovery`` copies of
+a lost catalogue · ``adoption`` the database of the program that was used before · ``accounts`` names of users and groups.
 """
 
 from distbackupd.engine.ports.accounts import AccountTable, MachineAccounts
@@ -24,6 +24,7 @@ from distbackupd.engine.ports.catalogue import (
 )
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
+from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.recovery import CatalogueCopies
 from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceReading
 from distbackupd.engine.ports.sources import FolderState, SourceTree
@@ -53,6 +54,7 @@ __all__ = [
     "NameTaken",
     "ObjectTable",
     "Placement",
+    "ProblemTable",
     "Pulse",
     "Reporter",
     "Rescue",

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.accounts import AccountTable
 from distbackupd.engine.ports.history import HistoryTable
+from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.rot import RotTable
 from distbackupd.model.copies import CatalogueCopy
 from distbackupd.model.disks import BackupDisk
@@ -275,6 +276,10 @@ class Catalogue(Protocol):
     @property
     def rot(self) -> RotTable:
         """Files whose content rotted."""
+
+    @property
+    def problems(self) -> ProblemTable:
+        """What could not be backed up as it is."""
 
     @property
     def disks(self) -> DiskTable:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from distbackupd.engine.ports.rot import SourceReading
 from distbackupd.engine.ports.working import Pulse
 from distbackupd.model.files import Entry, WaitingFile
+from distbackupd.model.problems import FoundProblem
 
 
 class FolderState(NamedTuple):
@@ -18,24 +19,31 @@ class FolderState(NamedTuple):
 
 
 class SourceTree(Protocol):
-    """The real folders and files behind the virtual tree. Paths are real, absolute, bytes."""
+    """The real folders and files behind the virtual tree. Paths are real, absolute, bytes.
+
+    Nothing that an entry is, or that its file system says of it, makes any other error than SourceTrouble. Every number of
+    an entry fits into 64 bits with a sign; what stands there counts as told if it is equal after it was made to fit.
+    """
 
     def inspect(self, path: bytes) -> FolderState:
         """What stands at ``path``; raises SourceTrouble if it is no folder or cannot be reached."""
 
     def list_folder(
         self, path: bytes, wanted: Callable[[bytes], int | None], follow: bool
-    ) -> tuple[list[Entry], list[tuple[bytes, str]]]:
-        """The folder's entries by name, and the names that could not be read with the reason.
+    ) -> tuple[list[Entry], list[FoundProblem]]:
+        """The folder's entries by name, and what is the matter with some.
 
         ``wanted`` gives the priority of a name, or None to leave it out. Side files (``.meta-inf``) are applied to
         their files, and are files like others; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where
-        it says "inf". ``follow``: symbolic links are taken for what they point to. Names that could not be read are in
-        none of the entries. Raises SourceTrouble if the folder cannot be listed.
+        it says "inf". ``follow``: symbolic links are taken for what they point to. Names that could not be read, or that
+        no backup keeps, are in none of the entries. Raises SourceTrouble if the folder cannot be listed.
         """
 
-    def describe_folder(self, path: bytes) -> Entry:
-        """The folder itself as an entry with an empty name; raises SourceTrouble."""
+    def describe_folder(self, path: bytes, problems: list[FoundProblem] | None = None) -> Entry:
+        """The folder itself as an entry with an empty name; what can only be kept nearly is added to ``problems``.
+
+        Raises SourceTrouble.
+        """
 
     def is_marked_skipped(self, path: bytes) -> bool:
         """Whether the folder holds a ``.distbackup.skip`` file."""

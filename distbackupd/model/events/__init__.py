@@ -25,7 +25,7 @@ from distbackupd.model.events.sessions import (
     SessionStarted,
     StillMounted,
 )
-from distbackupd.model.events.sources import FileSkipped, ScanFinished, ScanStarted, SourceLocked, WatchLimited
+from distbackupd.model.events.sources import FileSkipped, ScanFailed, ScanFinished, ScanStarted, SourceLocked, WatchLimited
 from distbackupd.model.events.standing import Braked, BrakeReleased, Paused, Remark, Resumed
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Paused",
     "Remark",
     "Resumed",
+    "ScanFailed",
     "ScanFinished",
     "ScanStarted",
     "SessionFailed",

@@ -65,6 +65,22 @@ class ScanFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ScanFailed(Event):
+    """A scan ended with an error. Told once, until a scan comes to its end."""
+
+    MESSAGE_ID: ClassVar[str] = "b5dbf6b1d6ad4b0a9f0de0a6c7e2f814"
+    severity: ClassVar[int] = 3
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"the scan failed: {printable(self.reason)}; what it had recorded is kept, what changed since has no copy, "
+            "and it is tried again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SourceLocked(Event):
     """A source or folder could not be trusted in this scan; its files stay as they were."""
 

@@ -35,6 +35,7 @@ from distbackupd.model.events import (
     Paused,
     Remark,
     Resumed,
+    ScanFailed,
     ScanFinished,
     ScanStarted,
     SessionFailed,
@@ -67,7 +68,7 @@ ONE_OF_EACH = [
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     DriveInUse("photos-03", "u3", "/media/me/films"),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
-    ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0),
+    ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), ScanFailed("the catalogue is damaged"),
     Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(),
     FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
 ]  # fmt: skip
@@ -282,6 +283,7 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         "wanted",
         "locked",
         "brake",
+        "scan",
     }
     running = screen(telling).get("disk:photos-03")
     assert (running is not None and running.stage is Stage.BEGUN) == (narrator.running == ["photos-03"])
@@ -289,6 +291,15 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         assert isinstance(told, Withdrawn) or (told.title and "\n" not in told.title and len(told.actions) <= 3)
     shown = still_matters(telling, narrator.running, first=False)
     assert {notice.key: notice for notice in shown} == screen(telling)
+
+
+def test_hear_a_failed_scan_stays_until_a_scan_of_everything_succeeds() -> None:
+    finished = ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0)
+    failed = ScanFailed("the catalogue is damaged")
+    shown = screen(tell(ScanStarted(2), failed, finished))
+    assert shown["scan"].title == "The backup's scan failed", "what was touched was scanned since, not everything"
+    assert shown["scan"].body.startswith("The scan failed: the catalogue is damaged;")
+    assert screen(tell(ScanStarted(2), failed, finished, ScanStarted(2), finished)) == {}
 
 
 def test_hear_the_brake_stays_until_it_is_released() -> None:

@@ -20,6 +20,7 @@ from distbackupd.control.wire import (
 )
 from distbackupd.model.events import BadCopyFound, DiskWanted, MayUnplug, ScanStarted
 from distbackupd.model.plans import BackupWish
+from distbackupd.model.problems import FailedScan, Unread
 from distbackupd.model.standing import Answer, DiskStanding, Protection, Standing, Told
 
 COPYING = Standing("session", "photos-01: copying 41%", "photos-01", "copying", 3, 7, 41, 100, 12.5)
@@ -42,7 +43,10 @@ def test_standing_properties_without_an_activity_tell_no_progress() -> None:
     assert standing_properties(Standing("idle", "idle"))["Progress"] == ("a{sv}", {})
 
 
-@pytest.mark.parametrize("protection", [Protection(), PROTECTION])
+@pytest.mark.parametrize(
+    "protection",
+    [Protection(), PROTECTION, Protection(unread=Unread(3, 60_000_000, 1), failed_scan=FailedScan(7, "the disk is full"))],
+)
 def test_protection_properties_and_back_give_the_same(protection: Protection) -> None:
     assert protection_from(protection_properties(protection)) == protection
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
-from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, WaitingFile
+from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, ProblemKind, WaitingFile
+from distbackupd.model.problems import FoundProblem
 from distbackupd.sources.tree import FolderTree
 from distbackupd.streams import CHUNK
 from tests.fakes.stopping import Never, StopWhen
@@ -93,7 +94,9 @@ def test_list_folder_sparse_file_is_marked(tree: FolderTree, tmp_path: Path) -> 
 
 def test_list_folder_sockets_are_left_out(tree: FolderTree, tmp_path: Path) -> None:
     os.mknod(tmp_path / "socket", 0o600 | stat.S_IFSOCK)
-    assert listed(tree, tmp_path) == {}
+    entries, problems = tree.list_folder(os.fsencode(tmp_path), lambda _name: 1, False)
+    assert entries == []
+    assert problems == [FoundProblem(b"socket", "a socket, which no backup keeps", ProblemKind.NOT_KEPT)]
 
 
 def test_list_folder_unwanted_names_are_not_even_looked_at(tree: FolderTree, tmp_path: Path) -> None:
@@ -205,7 +208,7 @@ def test_list_folder_side_file_that_is_none_is_told_and_its_file_kept(tree: Fold
         side_file.symlink_to("nowhere")
     entries, problems = tree.list_folder(os.fsencode(tmp_path), lambda _name: 1, False)
     assert b"movie" in [entry.name for entry in entries]
-    assert [name for name, _ in problems] == [b"movie.meta-inf"]
+    assert [(problem.name, problem.kind) for problem in problems] == [(b"movie.meta-inf", None)]
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
