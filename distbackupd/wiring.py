@@ -18,6 +18,7 @@ from distbackupd.config.places import SYSTEM_FOLDER
 from distbackupd.config.settings import Settings
 from distbackupd.control.desk import Desk
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.braking import awaits_scan
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
 from distbackupd.engine.recognition import find_disk
@@ -55,6 +56,7 @@ __all__ = [
     "CatalogueCopies",
     "Engine",
     "bench_on",
+    "brake_thresholds",
     "current_activity",
     "engine_lock",
     "idle_volumes",
@@ -181,8 +183,13 @@ def session_options(settings: Settings, policy: Policy | None = None) -> Session
         policy=policy or wish_policy(settings, BackupWish()),
         share=VerificationOptions(share=settings.verify_share_fraction, seconds=settings.verify_time_seconds),
         power_off=settings.power_off,
-        brake=BrakeThresholds(share=settings.brake_share_fraction, files=settings.brake_files),
+        brake=brake_thresholds(settings),
     )
+
+
+def brake_thresholds(settings: Settings) -> BrakeThresholds:
+    """When the settings say that nothing may be deleted."""
+    return BrakeThresholds(share=settings.brake_share_fraction, files=settings.brake_files, size=settings.brake_size_bytes)
 
 
 def wish_policy(settings: Settings, wish: BackupWish) -> Policy:
@@ -234,7 +241,12 @@ class Engine:
     def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False) -> ScanFinished:
         """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""
         with engine_lock(self._folder, "distbackupd scanning"):
-            return scan(self._bench, ScanOptions(folders=folders, ignore_lock=ignore_lock), stop)
+            options = ScanOptions(folders=folders, ignore_lock=ignore_lock, brake=brake_thresholds(self._settings))
+            return scan(self._bench, options, stop)
+
+    def awaits_scan(self) -> bool:
+        """Whether a scan of everything is to confirm or lift the brake."""
+        return awaits_scan(self._bench)
 
     def is_ours(self, volume: Volume) -> bool:
         """Whether an enrolled disk lies on the volume."""

@@ -255,7 +255,7 @@ class Narrator:
         return [Notice("wanted", f"Bring {news.disk}", body, news.disk, Stage.ASKS)]
 
     def _braked(self, news: News) -> Telling:
-        told = news.sentence.removeprefix(f"{news.disk}: the brake is on: ")
+        told = news.sentence.removeprefix(f"{news.disk}: ").removeprefix("the brake is on: ")
         return [_attention("brake", "Nothing is deleted: the sources look wrong", capital(told, ""), news.disk, stays=True)]
 
     def _brake_released(self, _: News) -> Telling:
@@ -359,6 +359,7 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "DiskWanted": Narrator._disk_wanted,
     "DiskNotSeen": Narrator._disk_not_seen,
     "Braked": Narrator._braked,
+    "BrakeLifted": Narrator._brake_released,
     "BrakeReleased": Narrator._brake_released,
 }
 """Each kind of event that somebody at a desk is told, or that what they are told depends on."""

@@ -18,6 +18,7 @@ from distbackupd.catalogue.problems import ProblemTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
+from distbackupd.catalogue.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
 
 
@@ -36,6 +37,7 @@ class Catalogue:
         self.problems = ProblemTable(database)
         self.disks = DiskTable(database, self.objects)
         self.sessions = SessionTable(database)
+        self.upheavals = UpheavalTable(database, self.files)
 
     def generation(self) -> int:
         """A number that grows with every recorded change of files, objects or disks."""

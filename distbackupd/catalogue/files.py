@@ -14,7 +14,7 @@ from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.encoding import encode_xattrs
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.places import below, join
-from distbackupd.engine.ports import FolderChanges, Upheaval
+from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.files import (
     Attributes,
     Entry,
@@ -33,12 +33,6 @@ _CACHED_BYTES = 1024
 _KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
 _TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
 _STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
-
-_LOST = (
-    "file AS past JOIN object ON object.id = past.object AND object.orphaned_at <> 0 "
-    "AND past.gone >= :moment AND past.seen <= :moment"
-)
-"""Versions that lived at a moment and whose content no file has any more; of each path one at the most."""
 
 
 class FileTable:
@@ -228,39 +222,31 @@ class FileTable:
 
     def count(self) -> tuple[int, int]:
         """Current entries, and bytes of current regular files; kept until something changes."""
+        entries, _, size = self._counted()
+        return entries, size
+
+    def contents(self) -> tuple[int, int]:
+        """Current regular files with content, and their bytes; kept until something changes."""
+        _, contents, size = self._counted()
+        return contents, size
+
+    def _counted(self) -> tuple[int, int, int]:
         generation = str(self._database.execute("SELECT value FROM fact WHERE key = 'generation'").fetchone()[0])
-        kept = self._database.execute("SELECT value FROM fact WHERE key = 'entries'").fetchone()
+        kept = self._database.execute("SELECT value FROM fact WHERE key = 'counted'").fetchone()
         if kept and kept[0].split()[0] == generation:
-            return int(kept[0].split()[1]), int(kept[0].split()[2])
-        row = self._database.execute("SELECT count(*), coalesce(sum(size), 0) FROM file WHERE gone = 0").fetchone()
+            _, entries, contents, size = map(int, kept[0].split())
+            return entries, contents, size
+        entries, contents, size = self._database.execute(
+            "SELECT count(*), count(object), coalesce(sum(size), 0) FROM file WHERE gone = 0"
+        ).fetchone()
         if not self._database.read_only and not self._database.connection.in_transaction:
             with self._database.transaction() as connection:
                 connection.execute(
-                    "INSERT OR REPLACE INTO fact (key, value) SELECT 'entries', ? FROM fact WHERE key = 'generation' "
+                    "INSERT OR REPLACE INTO fact (key, value) SELECT 'counted', ? FROM fact WHERE key = 'generation' "
                     "AND value = ?",
-                    (f"{generation} {row[0]} {row[1]}", generation),
+                    (f"{generation} {entries} {contents} {size}", generation),
                 )
-        return int(row[0]), int(row[1])
-
-    def upheaval_since(self, moment: int) -> Upheaval:
-        """What was lost of what lived then, as far as whole scans have seen it."""
-        now = "EXISTS (SELECT 1 FROM file AS now WHERE now.folder = past.folder AND now.name = past.name AND now.gone = 0)"
-        row = self._database.execute(f"SELECT count(*), coalesce(sum({now}), 0) FROM {_LOST}", {"moment": moment}).fetchone()
-        lost, rewritten = int(row[0]), int(row[1])
-        living = self._database.execute(
-            "SELECT count(*) FROM file WHERE gone = 0 AND object IS NOT NULL AND seen <= ?", (moment,)
-        ).fetchone()
-        return Upheaval(int(living[0]) + lost, lost - rewritten, rewritten)
-
-    def rewritten_since(self, moment: int, limit: int) -> list[SourceFile]:
-        """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""
-        rows = self._database.execute(
-            "SELECT past.object, path, now.name, now.size, now.mtime_ns, now.inode "
-            f"FROM {_LOST} JOIN file AS now ON now.folder = past.folder AND now.name = past.name AND now.gone = 0 "
-            "JOIN folder ON folder.id = now.folder WHERE now.object IS NOT NULL LIMIT :limit",
-            {"moment": moment, "limit": limit},
-        )
-        return [SourceFile(row[0], join(row[1], row[2]), *row[3:]) for row in rows]
+        return entries, contents, size
 
     def has_entries_below(self, path: bytes) -> bool:
         """Whether any current entry but the folder itself is known in or below the virtual folder."""

@@ -20,7 +20,7 @@ from distbackupd.engine.session import run_session
 from distbackupd.model.errors import UsageError
 from distbackupd.model.plans import BackupWish, Copy, Plan, Policy, Step
 from distbackupd.model.text import parse_size, printable, say_count, say_size
-from distbackupd.wiring import session_options, wish_policy
+from distbackupd.wiring import brake_thresholds, session_options, wish_policy
 
 _LINES_AT_ONCE = 500
 
@@ -32,7 +32,8 @@ def backup(session: CommandSession) -> int:
     session.find_disk(arguments.disk)
     skipped = 0
     if arguments.update:
-        options = ScanOptions(ignore_lock=arguments.ignore_lock, simulate=session.simulate)
+        brake = brake_thresholds(session.settings)
+        options = ScanOptions(ignore_lock=arguments.ignore_lock, simulate=session.simulate, brake=brake)
         finished = scan(session.bench, options, session.stop)
         skipped = finished.skipped + finished.locked
     if session.simulate or arguments.simulate:

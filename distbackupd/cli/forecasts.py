@@ -9,7 +9,8 @@ from typing import Any
 
 from distbackupd.cli.output import say, say_json, say_table
 from distbackupd.cli.session import CommandSession
-from distbackupd.engine.braking import recall, release, standing_brake
+from distbackupd.engine.brake_memory import recall
+from distbackupd.engine.braking import release, standing_brake
 from distbackupd.engine.cycle import disk_facts
 from distbackupd.engine.overview import overview
 from distbackupd.model.errors import UsageError
@@ -24,7 +25,14 @@ def show_brake(session: CommandSession) -> int:
     """``dsb brake [status]``"""
     braking, memory = standing_brake(session.bench), recall(session.bench)
     if session.json:
-        say_json({"on": braking.on, "causes": list(braking.causes), "since": memory.since or None})
+        say_json(
+            {
+                "on": braking.on,
+                "causes": list(braking.causes),
+                "since": memory.since or None,
+                "unconfirmed": braking.unconfirmed,
+            }
+        )
     elif braking.on:
         since = f" (for {say_ago(time.time() - memory.since).removesuffix(' ago')})" if memory.since else ""
         say(f"{braking.sentence[:1].upper()}{braking.sentence[1:]}{since}")

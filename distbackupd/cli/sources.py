@@ -17,6 +17,7 @@ from distbackupd.model.errors import UsageError
 from distbackupd.model.sources import FolderSettings, Source, canonical_virtual_path
 from distbackupd.model.text import printable
 from distbackupd.planning.patterns import check_rule
+from distbackupd.wiring import brake_thresholds
 
 
 def list_sources(session: CommandSession) -> int:
@@ -132,7 +133,9 @@ def update(session: CommandSession) -> int:
     """``dsb update``"""
     if not session.bench.catalogue.sources.all():
         raise UsageError("no source is mapped yet: 'dsb source map /photos /media/photos' maps one")
-    options = ScanOptions(ignore_lock=session.arguments.ignore_lock, simulate=session.simulate)
+    options = ScanOptions(
+        ignore_lock=session.arguments.ignore_lock, simulate=session.simulate, brake=brake_thresholds(session.settings)
+    )
     finished = scan(session.bench, options, session.stop)
     if session.json:
         say_json({key: getattr(finished, key) for key in finished.__slots__})

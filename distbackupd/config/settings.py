@@ -14,7 +14,7 @@ import msgspec
 
 from distbackupd.config.quantities import parse_duration, parse_share, parse_time_of_day
 from distbackupd.model.errors import UsageError
-from distbackupd.model.text import printable
+from distbackupd.model.text import parse_size, printable
 
 DEFAULT_FILE = Path("/etc/distbackupd/distbackupd.toml")
 """Read when no other file is named; it need not exist."""
@@ -40,9 +40,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rebalance: str = "10%"
     """Share of a disk's size that a session may write only to spread the risk more evenly."""
     brake_share: str = "20%"
-    """When more of the files than this, and more than :attr:`brake_files`, vanished or changed, nothing is deleted."""
-    brake_files: int = 100
-    """See :attr:`brake_share`."""
+    """When more of the files, or of their bytes, than this vanished or were rewritten, nothing is deleted."""
+    brake_files: int = 10
+    """Fewer files than this are no cause by their number, however large their share is."""
+    brake_size: str = "64M"
+    """Less than this is no cause by its bytes, however large its share is."""
     verify_share: str = "5%"
     """Share of a disk's content that is read again at the end of each session."""
     verify_time: str = "10min"
@@ -95,6 +97,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def brake_share_fraction(self) -> float:
         """:attr:`brake_share` as a number from 0 to 1."""
         return parse_share(self.brake_share)
+
+    @property
+    def brake_size_bytes(self) -> int:
+        """:attr:`brake_size` in bytes."""
+        return parse_size(self.brake_size)
 
     @property
     def reread_seconds(self) -> float:
@@ -171,6 +178,13 @@ def _check_count(number: int) -> None:
         raise ValueError("is no number of copies or files; write 1 or more")
 
 
+def _check_size(text: str) -> None:
+    try:
+        parse_size(text)
+    except UsageError:
+        raise ValueError('is no size; write it like "64M" or "2G"') from None
+
+
 def _check_preference(text: str) -> None:
     if text not in ("bytes", "files"):
         raise ValueError('is neither "bytes" nor "files"')
@@ -195,4 +209,5 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "rebalance": parse_share,
     "brake_share": parse_share,
     "brake_files": _check_count,
+    "brake_size": _check_size,
 }

@@ -78,6 +78,9 @@ class Engine(Protocol):
     def remind(self) -> None:
         """Once a day, tell which disks stayed away for too long, and which to bring. Raises EngineBusy."""
 
+    def awaits_scan(self) -> bool:
+        """Whether a scan of everything is to tell whether the brake stays on."""
+
     def source_folders(self) -> list[bytes]:
         """Real folders of all sources."""
 
@@ -263,6 +266,8 @@ class Loop:
             self._keep_touched(touched)
             raise
         self._told_busy = False
+        if self._engine.awaits_scan():
+            self._inbox.post(JobDue("scan"))
 
     def _keep_touched(self, folders: Sequence[bytes]) -> None:
         for folder in folders:

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.braking import brake_after
 from distbackupd.engine.hashing import hash_waiting
 from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderChanges, Stop
@@ -22,6 +23,7 @@ from distbackupd.model.files import Entry, EntryKind, KnownEntry, ProblemKind, W
 from distbackupd.model.problems import FailedReading
 from distbackupd.model.text import printable
 from distbackupd.planning.attendance import distrust
+from distbackupd.planning.brake import BrakeThresholds
 from distbackupd.planning.comparison import FolderComparison, compare_folder
 
 LAST_SCAN = "last_scan"
@@ -39,6 +41,7 @@ class ScanOptions:
     """``folders``: real folders to look at again (None: everything). ``deep``: with all that is below them.
 
     ``ignore_lock``: walk locked folders too, and believe an empty source. ``simulate``: report, record nothing.
+    ``brake``: when nothing may be deleted any more.
     ``known_digest``: given a virtual path and what stands there, the hash of its content if somebody knows it already.
     """
 
@@ -46,6 +49,7 @@ class ScanOptions:
     deep: bool = False
     ignore_lock: bool = False
     simulate: bool = False
+    brake: BrakeThresholds = field(default_factory=BrakeThresholds)
     known_digest: Callable[[bytes, Entry], bytes | None] = lambda _path, entry: entry.digest
 
 
@@ -119,6 +123,7 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         if whole:
             bench.catalogue.sessions.remember(LAST_SCAN, str(bench.clock.now()))
             bench.catalogue.sessions.remember(SCANNED, tree.fingerprint())
+        brake_after(bench, whole, options.brake)
     finished = ScanFinished(
         entries=tally.entries,
         new=tally.new,

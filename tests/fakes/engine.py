@@ -23,6 +23,7 @@ class FakeEngine:
         self.ours = True
         self.busy = False
         self.unscanned_name: str | None = None
+        self.scan_awaited = False
         self.folders: list[bytes] = []
         self.on_scan: Callable[[Stop], None] = lambda _stop: None
         self.on_back_up: Callable[[Volume, Stop], None] = lambda _volume, _stop: None
@@ -73,6 +74,9 @@ class FakeEngine:
 
     def protection(self) -> Protection:
         return self.state
+
+    def awaits_scan(self) -> bool:
+        return self.scan_awaited
 
     def source_folders(self) -> list[bytes]:
         return self.folders

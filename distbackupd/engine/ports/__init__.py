@@ -4,8 +4,9 @@ One contract suite (``tests/contract``) runs on each port's fake and on the real
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
 it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
-``problems`` what could not be read · ``rot`` what becomes of source files whose content rotted · ``recovery`` copies of
-a lost catalogue · ``adoption`` the database of the program that was used before · ``accounts`` names of users and groups.
+``problems`` what could not be read · ``rot`` what becomes of source files whose content rotted · ``upheavals`` what the
+sources lost · ``recovery`` copies of a lost catalogue · ``adoption`` the database of the program that was used before ·
+``accounts`` names of users and groups.
 """
 
 from distbackupd.engine.ports.accounts import AccountTable, MachineAccounts
@@ -20,7 +21,6 @@ from distbackupd.engine.ports.catalogue import (
     SessionSummary,
     SessionTable,
     SourceTable,
-    Upheaval,
 )
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
@@ -30,6 +30,7 @@ from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceRea
 from distbackupd.engine.ports.sources import FolderState, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
 from distbackupd.engine.ports.target import BadContent, EntryRefused, NameTaken, Placement, RestoreTarget, TargetTrouble
+from distbackupd.engine.ports.upheavals import Upheaval, UpheavalTable
 from distbackupd.engine.ports.working import Clock, Pulse, Reporter, Stop
 
 __all__ = [
@@ -69,4 +70,5 @@ __all__ = [
     "Stop",
     "TargetTrouble",
     "Upheaval",
+    "UpheavalTable",
 ]

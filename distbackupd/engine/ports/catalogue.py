@@ -9,6 +9,7 @@ from distbackupd.engine.ports.accounts import AccountTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.rot import RotTable
+from distbackupd.engine.ports.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
@@ -49,16 +50,6 @@ class FolderChanges(NamedTuple):
     touched: list[tuple[int, Entry]]
     gone: list[int]
     waiting: list[tuple[Entry, int | None]]
-
-
-class Upheaval(NamedTuple):
-    """What became of the regular files that lived at a moment: of ``lived``, ``vanished`` are gone and ``rewritten`` have
-    another content. Only such files count whose former content no file has any more: a renamed folder is no loss.
-    """
-
-    lived: int
-    vanished: int
-    rewritten: int
 
 
 class FileTable(Protocol):
@@ -114,12 +105,6 @@ class FileTable(Protocol):
 
     def count(self) -> tuple[int, int]:
         """Current entries, and bytes of current regular files."""
-
-    def upheaval_since(self, moment: int) -> Upheaval:
-        """What was lost of what lived then, in that very second too, as far as whole scans have seen it."""
-
-    def rewritten_since(self, moment: int, limit: int) -> list[SourceFile]:
-        """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""
 
     def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
         """Living files whose content is one of the objects, ordered by path; none that is known to be rotten."""
@@ -288,6 +273,10 @@ class Catalogue(Protocol):
     @property
     def sessions(self) -> SessionTable:
         """History."""
+
+    @property
+    def upheavals(self) -> UpheavalTable:
+        """What the sources lost."""
 
     def generation(self) -> int:
         """A number that grows with every recorded change of files, objects or disks."""

@@ -26,10 +26,11 @@ from distbackupd.model.events.sessions import (
     StillMounted,
 )
 from distbackupd.model.events.sources import FileSkipped, ScanFailed, ScanFinished, ScanStarted, SourceLocked, WatchLimited
-from distbackupd.model.events.standing import Braked, BrakeReleased, Paused, Remark, Resumed
+from distbackupd.model.events.standing import Braked, BrakeLifted, BrakeReleased, Paused, Remark, Resumed
 
 __all__ = [
     "BadCopyFound",
+    "BrakeLifted",
     "BrakeReleased",
     "Braked",
     "ContentLost",

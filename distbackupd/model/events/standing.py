@@ -10,7 +10,10 @@ from distbackupd.model.events.base import DiskEvent, Event
 
 @dataclass(frozen=True, slots=True)
 class Braked(DiskEvent):
-    """The sources look so wrong that nothing is deleted on any disk. ``reason`` tells why and what to do."""
+    """The sources look so wrong that nothing is deleted on any disk. ``reason`` tells why and what to do.
+
+    ``disk`` is empty where a scan found it; a session tells it again, of its disk.
+    """
 
     MESSAGE_ID: ClassVar[str] = "b1d0f7a43c5e4a0d8a6c94e2f3b7c8d5"
     severity: ClassVar[int] = 4
@@ -18,7 +21,7 @@ class Braked(DiskEvent):
 
     @property
     def sentence(self) -> str:
-        return f"{self.disk}: {self.reason}"
+        return f"{self.disk}: {self.reason}" if self.disk else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,18 @@ class BrakeReleased(Event):
     @property
     def sentence(self) -> str:
         return "the brake is off: what changed until now is deleted on disks as usual"
+
+
+@dataclass(frozen=True, slots=True)
+class BrakeLifted(Event):
+    """A scan of everything found what some folders had lost."""
+
+    MESSAGE_ID: ClassVar[str] = "6b0d4b7b1a1f4f0f9c3de2a58c7764e1"
+    severity: ClassVar[int] = 5
+
+    @property
+    def sentence(self) -> str:
+        return "the brake is off: a scan of everything found that the files only moved"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from distbackupd.model import events
 from distbackupd.model.events import (
     BadCopyFound,
     Braked,
+    BrakeLifted,
     BrakeReleased,
     ContentLost,
     CopiesMended,
@@ -69,7 +70,7 @@ ONE_OF_EACH = [
     DriveInUse("photos-03", "u3", "/media/me/films"),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
     ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), ScanFailed("the catalogue is damaged"),
-    Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(),
+    Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), BrakeLifted(),
     FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
 ]  # fmt: skip
 

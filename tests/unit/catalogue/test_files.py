@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
-from distbackupd.engine.ports import Upheaval
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile, KnownEntry
 from tests.unit.catalogue.making import (
     add_disk,
@@ -400,34 +399,3 @@ def test_close_without_commit_keeps_only_what_was_committed(tmp_path: Path) -> N
         catalogue.files.record_folder(b"/x", changes(added=[(entry(b"d", EntryKind.FOLDER), None)]), 1)
     with open_catalogue(tmp_path) as catalogue:
         assert living(catalogue).keys() == {b"/a"}
-
-
-# --- upheavals -------------------------------------------------------------------------------------------------------
-
-
-def test_upheaval_counts_what_was_lost_and_no_renames(catalogue: Catalogue) -> None:
-    for number in range(10):
-        add_files(catalogue, b"/f", b"%d" % number, now=100)
-    before = {item.name: item for item in catalogue.files.folder(b"/f")}
-    renamed = before[b"2"]
-    catalogue.files.start_scan()
-    catalogue.files.record_folder(
-        b"/f",
-        changes(
-            added=[(entry(b"new name of 2"), renamed.object_id)],
-            gone=[before[b"0"].row, before[b"1"].row, renamed.row],
-            waiting=[(entry(b"3", size=77), before[b"3"].row)],
-        ),
-        200,
-    )
-    (waiting,) = catalogue.files.waiting()
-    catalogue.files.record_hashes([HashedFile(waiting.ticket, digest("another content"))], 200)
-    catalogue.files.finish_scan(200, whole=True)
-    add_files(catalogue, b"/f", b"later", now=300)
-    assert catalogue.files.upheaval_since(150) == Upheaval(lived=9, vanished=2, rewritten=1)
-    assert catalogue.files.upheaval_since(200) == Upheaval(lived=11, vanished=2, rewritten=1)
-    assert catalogue.files.upheaval_since(250) == Upheaval(lived=8, vanished=0, rewritten=0)
-    assert catalogue.files.upheaval_since(50) == Upheaval(lived=0, vanished=0, rewritten=0)
-    (rewritten,) = catalogue.files.rewritten_since(150, 10)
-    assert (rewritten.path, rewritten.size, rewritten.object_id) == (b"/f/3", 77, before[b"3"].object_id)
-    assert catalogue.files.rewritten_since(150, 0) == []

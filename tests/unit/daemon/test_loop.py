@@ -104,6 +104,12 @@ def test_touched_folders_that_are_pending_go_together(scene: Scene) -> None:
     assert scene.done == [("scan", [b"/a", b"/b"]), "tend"]
 
 
+def test_brake_that_a_look_at_some_folders_put_on_is_confirmed_by_a_scan_of_everything(scene: Scene) -> None:
+    scene.engine.scan_awaited = True
+    scene.work_off(SourceTouched(b"/a"), TEND)
+    assert scene.done == [("scan", [b"/a"]), "tend", ("scan", None)]
+
+
 def test_scan_of_everything_takes_touched_folders_along(scene: Scene) -> None:
     scene.work_off(SCAN, SourceTouched(b"/a"))
     assert scene.done == [("scan", None)]
