@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from distbackupd.engine.attendance import distrust_source
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.brake_memory import BrakeMemory, recall, remember
 from distbackupd.engine.ports import DiskStore, Upheaval
@@ -157,8 +158,10 @@ def source_facts(bench: Bench, tree: VirtualTree, memory: BrakeMemory) -> list[S
         known = bench.catalogue.files.has_entries_below(source.virtual_path)
         state = SourceState.GOOD
         try:
-            if bench.tree.inspect(source.real_path).empty and known:
-                state = SourceState.EMPTY
+            if bench.tree.inspect(source.real_path).empty:
+                state = SourceState.EMPTY if known else SourceState.GOOD
+            elif distrust_source(bench, source.virtual_path, source.real_path):
+                state = SourceState.REPLACED
         except SourceTrouble:
             if known:
                 state = SourceState.UNREADABLE if os.path.lexists(source.real_path) else SourceState.MISSING

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from distbackupd.engine.attendance import distrust_folder, distrust_members, distrust_source
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
 from distbackupd.engine.hashing import hash_waiting
@@ -22,7 +23,6 @@ from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, Sou
 from distbackupd.model.files import Entry, EntryKind, KnownEntry, ProblemKind, WaitingFile
 from distbackupd.model.problems import FailedReading
 from distbackupd.model.text import printable
-from distbackupd.planning.attendance import distrust
 from distbackupd.planning.brake import BrakeThresholds
 from distbackupd.planning.comparison import FolderComparison, compare_folder
 
@@ -188,7 +188,7 @@ class _Scanner:
         self._options = options
         self._stop = stop
         self._tally = tally
-        self._known_folders: dict[bytes, dict[bytes, int]] = {}
+        self._known_folders: dict[bytes, dict[bytes, KnownEntry]] = {}
         self.now = bench.clock.now()
 
     def forget_former_sources(self) -> None:
@@ -212,13 +212,9 @@ class _Scanner:
 
     def _check_source(self, virtual: bytes, real: bytes) -> None:
         """Raises SourceTrouble if the source cannot be trusted now."""
-        state = self._bench.tree.inspect(real)
-        if state.empty and not self._options.ignore_lock:
-            own = next((entry for entry in self._files.folder(virtual) if not entry.name), None)
-            known = self._files.has_entries_below(virtual)
-            reason = distrust(state.empty, known, own.device if own else None, state.device)
-            if reason:
-                raise SourceTrouble(reason)
+        reason = distrust_source(self._bench, virtual, real)
+        if reason and not self._options.ignore_lock:
+            raise SourceTrouble(reason)
 
     def touched(self, folders: Sequence[bytes]) -> list[_Visit]:
         """Only these real folders, or what is :meth:`nearest` to them."""
@@ -238,11 +234,13 @@ class _Scanner:
         path = virtual
         while (real := self._tree.real_path(path)) is not None:
             try:
-                self._bench.tree.inspect(real)
+                own = self._bench.tree.describe_folder(real)
             except SourceTrouble:
                 context = None
             else:
                 context = self._known_context(path)
+                if context is not None and not self._is_attended(path, real, own):
+                    return None
             if context is not None:
                 return _Visit(path, real, context, self._options.deep and path == virtual, ())
             if self._tree.is_source(path):
@@ -250,20 +248,29 @@ class _Scanner:
             path = parent(path)
         return None
 
+    def _is_attended(self, path: bytes, real: bytes, own: Entry) -> bool:
+        """Whether a folder that is to be looked at alone is what was known there; told if it is not."""
+        if self._options.ignore_lock or self._tree.is_source(path):
+            return True
+        known = self._known_folders[parent(path)][path.rpartition(b"/")[2]]
+        reason = distrust_folder(self._bench, path, real, known, own)
+        if reason:
+            self._lock(path, reason)
+        return not reason
+
     def _known_context(self, path: bytes) -> FolderContext | None:
         """What holds in a source or a folder that is known; None for all others."""
         if self._tree.is_source(path):
             return self._tree.enter(path, None)
         above = parent(path)
-        priorities = self._known_folders.get(above)
-        if priorities is None:
-            entries = self._files.folder(above)
-            priorities = {entry.name: entry.priority for entry in entries if entry.kind == EntryKind.FOLDER}
-            self._known_folders[above] = priorities
-        priority = priorities.get(path.rpartition(b"/")[2])
-        if priority is None:
+        folders = self._known_folders.get(above)
+        if folders is None:
+            folders = {entry.name: entry for entry in self._files.folder(above) if entry.kind == EntryKind.FOLDER}
+            self._known_folders[above] = folders
+        known = folders.get(path.rpartition(b"/")[2])
+        if known is None:
             return None
-        return self._tree.enter(path, self._tree.context(above)._replace(priority=priority))
+        return self._tree.enter(path, self._tree.context(above)._replace(priority=known.priority))
 
     def walk(self, visits: Sequence[_Visit]) -> None:
         """Walk depth first; commits now and then. Raises Interrupted."""
@@ -301,9 +308,8 @@ class _Scanner:
                 return [], 0
             entries, problems = self._bench.tree.list_folder(visit.real, self._wanted(visit), context.follow)
             if self._tree.is_source(visit.virtual):
-                if not entries:
-                    # It may have been unmounted since the scan began.
-                    self._check_source(visit.virtual, visit.real)
+                # It may have been unmounted since the scan began.
+                self._check_source(visit.virtual, visit.real)
                 entries.insert(0, self._bench.tree.describe_folder(visit.real, problems))
         except SourceTrouble as trouble:
             self._lock(visit.virtual, str(trouble))
@@ -315,7 +321,7 @@ class _Scanner:
                 self._bench.reporter.tell(FileSkipped(join(visit.virtual, problem.name), problem.reason))
         entries = [self._with_limits(entry, context) for entry in entries]
         known = self._files.folder(visit.virtual)
-        unmounted = set() if self._options.ignore_lock else self._unmounted(visit, known, entries)
+        unmounted = set() if self._options.ignore_lock else self._not_attended(visit, known, entries)
         entries = [entry for entry in entries if entry.name not in unmounted]
         seen = [(entry, self._files.attributes_id(entry)) for entry in entries]
         unseen = unreadable | unmounted
@@ -330,25 +336,14 @@ class _Scanner:
         fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
         return self._below(visit, entries, fresh), len(entries)
 
-    def _unmounted(self, visit: _Visit, known: Sequence[KnownEntry], entries: Sequence[Entry]) -> set[bytes]:
-        """Names of folders on which something was mounted that is not now; they are told and left as they were known."""
-        devices = {item.name: item.device for item in known if item.kind == EntryKind.FOLDER}
-        names = set()
-        for entry in entries:
-            device = devices.get(entry.name, entry.device)
-            if not entry.name or entry.kind != EntryKind.FOLDER or device == entry.device:
-                continue
-            virtual = join(visit.virtual, entry.name)
-            try:
-                empty = self._bench.tree.inspect(join(visit.real, entry.name)).empty
-            except SourceTrouble as trouble:
-                self._lock(virtual, str(trouble))
-                names.add(entry.name)
-                continue
-            reason = distrust(empty, self._files.has_entries_below(virtual), device, entry.device)
-            if reason:
-                self._lock(virtual, reason)
-                names.add(entry.name)
+    def _not_attended(self, visit: _Visit, known: Sequence[KnownEntry], entries: Sequence[Entry]) -> set[bytes]:
+        """Names that must be left as they were known, which is told: what was mounted there is not now, say."""
+        wanted, names = self._wanted(visit), set()
+        found = distrust_members(self._bench, visit.virtual, visit.real, known, entries, visit.context.follow)
+        for name, reason in found:
+            if wanted(name) is not None:
+                self._lock(join(visit.virtual, name), reason)
+                names.add(name)
         return names
 
     def _wanted(self, visit: _Visit) -> Callable[[bytes], int | None]:

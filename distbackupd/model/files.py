@@ -18,13 +18,15 @@ class EntryKind(IntEnum):
 
 
 class EntryFlag(IntFlag):
-    """What a restore must know of a regular file beyond its metadata. The numbers are stored."""
+    """What is to be known of an entry beyond its metadata. The numbers are stored."""
 
     NONE = 0
     LINKED = 1
     """More than one name: entries with equal device and inode become hard links of each other."""
     SPARSE = 2
     """Fewer blocks than its size needs: runs of zeros become holes."""
+    MOUNT_POINT = 4
+    """A folder on which something was mounted: when nothing is, it is another folder."""
 
 
 class InodeFlag(IntFlag):

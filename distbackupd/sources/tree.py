@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from distbackupd.engine.ports import FolderState, Pulse
 from distbackupd.model.errors import DistbackupError, SourceChanged, SourceTrouble
@@ -16,6 +16,7 @@ from distbackupd.model.text import say_size
 from distbackupd.sources import sidecar
 from distbackupd.sources.attributes import read_xattrs
 from distbackupd.sources.kept import is_as_known, kept_number, kept_time
+from distbackupd.sources.mountpoints import MountPoints
 from distbackupd.sources.paths import open_folder, open_path, short_name
 from distbackupd.sources.rereading import FileReading
 from distbackupd.streams import hash_descriptor
@@ -43,6 +44,7 @@ class FolderTree:
     def __init__(self) -> None:
         self._plain_attributes: dict[tuple[int, int, int, int], Attributes] = {}
         self._lasting_inodes: dict[int, bool] = {}
+        self._mount_points = MountPoints()
         self._no_atime = os.O_NOATIME
 
     def inspect(self, path: bytes) -> FolderState:
@@ -56,6 +58,15 @@ class FolderTree:
                 os.close(descriptor)
         return FolderState(state.st_dev, empty)
 
+    def names(self, path: bytes) -> Collection[bytes]:
+        """All names in the folder; raises SourceTrouble."""
+        with _in_words("cannot be listed"):
+            descriptor = open_folder(path)
+            try:
+                return {os.fsencode(name) for name in os.listdir(descriptor)}
+            finally:
+                os.close(descriptor)
+
     def list_folder(
         self, path: bytes, wanted: Callable[[bytes], int | None], follow: bool
     ) -> tuple[list[Entry], list[FoundProblem]]:
@@ -67,6 +78,7 @@ class FolderTree:
             try:
                 base = short_name(path, descriptor)
                 names = sorted(os.fsencode(item) for item in os.listdir(descriptor))
+                mounted = self._mount_points.names_in(descriptor)
                 side_files = {name for name in names if name.endswith(sidecar.SUFFIX)}
                 for name in names:
                     priority = wanted(name)
@@ -76,6 +88,8 @@ class FolderTree:
                         entry = self._describe(base + b"/" + name, name, follow, priority, problems)
                         if entry is None:
                             continue
+                        if name in mounted and entry.kind == EntryKind.FOLDER:
+                            entry = entry._replace(flags=entry.flags | EntryFlag.MOUNT_POINT)
                         if entry.kind == EntryKind.FILE and name + sidecar.SUFFIX in side_files:
                             entry = self._with_side_file(base, entry, problems)
                     except Exception as error:  # noqa: BLE001 - whatever one entry is, the others are looked at
@@ -93,6 +107,8 @@ class FolderTree:
             descriptor = open_folder(path)
             try:
                 entry = self._describe(b"/proc/self/fd/%d" % descriptor, b"", True, 1, [] if problems is None else problems)
+                if entry is not None and self._mount_points.is_one(descriptor):
+                    entry = entry._replace(flags=entry.flags | EntryFlag.MOUNT_POINT)
             finally:
                 os.close(descriptor)
         assert entry is not None

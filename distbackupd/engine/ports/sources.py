@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.rot import SourceReading
@@ -27,6 +27,9 @@ class SourceTree(Protocol):
 
     def inspect(self, path: bytes) -> FolderState:
         """What stands at ``path``; raises SourceTrouble if it is no folder or cannot be reached."""
+
+    def names(self, path: bytes) -> Collection[bytes]:
+        """All names in the folder; raises SourceTrouble."""
 
     def list_folder(
         self, path: bytes, wanted: Callable[[bytes], int | None], follow: bool
