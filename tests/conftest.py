@@ -26,6 +26,10 @@ _ROOT = Path(__file__).parent.parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the markers known, and the surroundings those of a terminal."""
+    # What a developer set for himself must not hide what everybody else sees, such as lines that nobody flushes.
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]
+    os.umask(0o022)
     # Whoever was started in the background of a script ignores Ctrl+C, and so would every program that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

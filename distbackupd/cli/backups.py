@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
-from distbackupd.cli.output import say, say_json, say_json_list
+from distbackupd.cli.output import say, say_json, say_json_list, say_lines
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.braking import standing_brake
@@ -81,9 +81,10 @@ def _simulate(session: CommandSession, policy: Policy) -> int:
     if session.json:
         say_json_list(step._asdict() for step in _described_steps(session, plan))
         return 0
-    for step in _described_steps(session, plan):
-        holders = ",".join(step.disks)
-        say(f"{step.action} {printable(step.path)} ({say_size(step.size)}) ({holders}): {step.reason}")
+    say_lines(
+        f"{step.action} {printable(step.path)} ({say_size(step.size)}) ({','.join(step.disks)}): {step.reason}"
+        for step in _described_steps(session, plan)
+    )
     evictions = plan.all_evictions()
     say(
         f"{disk.name}: would copy {say_count(len(plan.copies), 'object')} ({say_size(plan.copy_bytes)}) and delete "

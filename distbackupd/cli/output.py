@@ -17,8 +17,16 @@ def show_what_cannot_be_shown() -> None:
 
 
 def say(text: str = "") -> None:
-    """One line to standard output."""
+    """One line to standard output, which whoever reads a pipe or a file sees at once."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def say_lines(lines: Iterable[str]) -> None:
+    """Lines that are written while they are made, many at a time: there may be millions, and nobody waits for one."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def say_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -37,6 +45,7 @@ def say_json(value: Any) -> None:
     """One JSON document. Bytes of names that are no UTF-8 appear as lone surrogates, as ``os.fsdecode`` gives them."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=True, default=_plain)
     sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def say_json_list(values: Iterable[Any]) -> None:
@@ -46,6 +55,7 @@ def say_json_list(values: Iterable[Any]) -> None:
         sys.stdout.write(separator + json.dumps(value, ensure_ascii=True, default=_plain))
         separator = ",\n"
     sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+    sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,36 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from typing import Any
 
 import pytest
 
-from distbackupd.cli.output import say_json, say_json_list, say_table
+from distbackupd.cli.output import say, say_json, say_json_list, say_lines, say_table
 from distbackupd.cli.progress import PlainReporter
 from distbackupd.model.events import FileSkipped, Remark
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        (lambda: say("a line"), "a line\n"),
+        (lambda: say_lines(["one", "two"]), "one\ntwo\n"),
+        (lambda: say_table(("disk",), [("one",)]), "disk\none\n"),
+        (lambda: say_json(1), "1\n"),
+        (lambda: say_json_list([1]), "[\n1\n]\n"),
+        (lambda: PlainReporter().tell(Remark("good to know")), "good to know\n"),
+    ],
+    ids=["line", "lines", "table", "json", "list", "event"],
+)
+def test_what_is_said_is_seen_at_once_behind_a_pipe(monkeypatch: pytest.MonkeyPatch, told: Any, seen: str) -> None:
+    ours, theirs = os.pipe()
+    with open(ours, encoding="utf-8") as reader, open(theirs, "w", encoding="utf-8") as writer:
+        monkeypatch.setattr(sys, "stdout", writer)
+        told()
+        os.set_blocking(ours, False)
+        assert os.read(reader.fileno(), 65536).decode() == seen
 
 
 def test_say_table_columns_are_as_wide_as_their_content(capsys: pytest.CaptureFixture[str]) -> None:
