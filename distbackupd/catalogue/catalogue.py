@@ -11,6 +11,7 @@ from distbackupd.catalogue.copies import look_at
 from distbackupd.catalogue.database import FILE_NAME, Database, errors_in_words
 from distbackupd.catalogue.disks import DiskTable
 from distbackupd.catalogue.files import FileTable
+from distbackupd.catalogue.finding import FindingTable
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.objects import ObjectTable
@@ -35,6 +36,7 @@ class Catalogue:
         self.objects = ObjectTable(database, holders)
         self.rot = RotTable(database, holders)
         self.problems = ProblemTable(database)
+        self.finding = FindingTable(database)
         self.disks = DiskTable(database, self.objects)
         self.sessions = SessionTable(database)
         self.upheavals = UpheavalTable(database, self.files)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from distbackupd.cli.choosing import files_ever_meant
 from distbackupd.cli.moments import parse_moment, say_moment
-from distbackupd.cli.output import say, say_json_list
+from distbackupd.cli.nearest import nothing_matches
+from distbackupd.cli.output import say, say_json_list, say_lines
 from distbackupd.cli.session import CommandSession
 from distbackupd.model.errors import UsageError
 from distbackupd.model.files import EntryKind
@@ -22,18 +23,20 @@ def list_versions(session: CommandSession) -> int:
     versions = _versions(session)
     first = next(versions, None)
     if first is None:
-        words = " or ".join(f"'{printable(word)}'" for word in session.arguments.words) or "'/'"
-        raise UsageError(f"no file that matches {words} was ever recorded; 'dsb ls' lists what there is")
+        raise nothing_matches(session, session.arguments.words, ever=True)
     names = _disk_names(session)
     told = itertools.chain([first], versions)
     if session.json:
         say_json_list(_described(version, names) for version in told)
         return 0
-    for version in told:
-        until = say_moment(version.gone) if version.gone else "now"
-        where = _where(version, names)
-        say(f"{say_moment(version.seen)} to {until:16} {_size(version):>9} {where}{printable(version.path)}")
+    say_lines(_version_line(version, names) for version in told)
     return 0
+
+
+def _version_line(version: Version, names: dict[int, str]) -> str:
+    until = say_moment(version.gone) if version.gone else "now"
+    where = _where(version, names)
+    return f"{say_moment(version.seen)} to {until:16} {_size(version):>9} {where}{printable(version.path)}"
 
 
 def _versions(session: CommandSession) -> Iterator[Version]:
@@ -54,7 +57,11 @@ def list_changes(session: CommandSession) -> int:
         raise UsageError(
             f"{session.arguments.before} is later than {session.arguments.after}; name the earlier of both dates first"
         )
-    names = _disk_names(session)
+    names, changes = _disk_names(session), _changes(session, before, after)
+    first = next(changes, None)
+    if first is None and session.arguments.filter and not _was_ever(session, session.arguments.filter):
+        raise nothing_matches(session, session.arguments.filter, ever=True)
+    told = itertools.chain([] if first is None else [first], changes)
     if session.json:
         say_json_list(
             {
@@ -63,13 +70,11 @@ def list_changes(session: CommandSession) -> int:
                 "before": None if change.before is None else _described(change.before, names),
                 "after": None if change.after is None else _described(change.after, names),
             }
-            for change in _changes(session, before, after)
+            for change in told
         )
         return 0
     counts: Counter[str] = Counter()
-    for change in _changes(session, before, after):
-        counts[change.what] += 1
-        say(_line(change, names))
+    say_lines(_counted_line(change, names, counts) for change in told)
     parts = [f"{counts[what]:,} {said}" for what, said in _SAID.items() if counts[what]]
     say(f"{say_moment(before)} to {say_moment(after)}: {', '.join(parts) or 'nothing changed'}")
     return 0
@@ -87,12 +92,28 @@ def _changes(session: CommandSession, before: int, after: int) -> Iterator[Chang
                 yield change
 
 
+def _was_ever(session: CommandSession, words: Sequence[str]) -> bool:
+    """Whether anything that was ever recorded is meant."""
+    selection, history = files_ever_meant(session, words), session.bench.catalogue.history
+    return any(
+        matches is None or matches(version.path)
+        for root in selection.roots
+        for matches in [selection.matcher_below(root)]
+        for version in history.versions(root)
+    )
+
+
 def _is_only_a_folders_time(change: Change) -> bool:
     """A folder's time changes with every name in it, and these are told themselves."""
     old, new = change.before, change.after
     if old is None or new is None or not old.kind is new.kind is EntryKind.FOLDER:
         return False
     return old.attributes == new.attributes
+
+
+def _counted_line(change: Change, names: dict[int, str], counts: Counter[str]) -> str:
+    counts[change.what] += 1
+    return _line(change, names)
 
 
 def _line(change: Change, names: dict[int, str]) -> str:

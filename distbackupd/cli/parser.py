@@ -15,7 +15,8 @@ Add = Callable[..., argparse.ArgumentParser]
 _IGNORE_HELP = (
     "name or pattern to ignore, matched against names: '*.tmp' a shell pattern, 'Thumbs.db' a plain name, '?' before any "
     "text makes it a shell pattern, ':' a plain name, '/' a regular expression. '!' in front includes what a later rule "
-    "ignores, more '!' raise its priority. The first rule that matches decides. May be given several times"
+    "ignores, more '!' raise its priority. The first rule that matches decides. A new pattern is answered with how "
+    "many known files it takes away. May be given several times"
 )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 
 from distbackupd.cli.forecasts import real_losses, say_losses, say_places
 from distbackupd.cli.moments import say_moment
-from distbackupd.cli.output import say, say_json, say_json_list, say_table
+from distbackupd.cli.nearest import nothing_matches
+from distbackupd.cli.output import say, say_json, say_json_list, say_lines, say_table
 from distbackupd.cli.problems import failed_described, list_problems, say_problems, unread_described
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import Overview, overview
 from distbackupd.engine.verification import Checks, checks_of
-from distbackupd.model.files import EntryKind
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.errors import UsageError
+from distbackupd.model.files import EntryKind, ListedFile
 from distbackupd.model.text import printable, say_count, say_size
-from distbackupd.planning.selection import matcher, prefix
+from distbackupd.planning.selection import has_wildcard, matcher, prefix
 
 
 def info(session: CommandSession) -> int:
@@ -111,11 +116,15 @@ def list_files(session: CommandSession) -> int:
     below = prefix(os.fsencode(pattern)) if pattern else b"/"
     disk = session.find_disk(session.arguments.disk) if session.arguments.disk else None
     names = {item.id: item.name for item in session.bench.catalogue.disks.all()}
-    listed = (
+    listed: Iterator[ListedFile] = (
         entry
         for entry in session.bench.catalogue.files.listing(below)
         if entry.kind != EntryKind.FOLDER and wanted(entry.path) and (disk is None or disk.id in entry.holders)
     )
+    first = next(listed, None)
+    if first is None and pattern:
+        raise _nothing_listed(session, pattern, disk)
+    listed = itertools.chain([] if first is None else [first], listed)
     if session.json:
         say_json_list(
             {
@@ -128,7 +137,17 @@ def list_files(session: CommandSession) -> int:
             for entry in listed
         )
         return 0
-    for entry in listed:
-        disks = ",".join(sorted(names[holder] for holder in entry.holders))
-        say(f"{say_size(entry.size):>9} ({disks}) {printable(entry.path)}")
+    say_lines(
+        f"{say_size(entry.size):>9} ({','.join(sorted(names[holder] for holder in entry.holders))}) {printable(entry.path)}"
+        for entry in listed
+    )
     return 0
+
+
+def _nothing_listed(session: CommandSession, pattern: str, disk: BackupDisk | None) -> UsageError:
+    wanted, below = matcher(os.fsencode(pattern)), prefix(os.fsencode(pattern))
+    looked_through = disk is None and has_wildcard(os.fsencode(pattern))
+    if looked_through or not any(wanted(entry.path) for entry in session.bench.catalogue.files.listing(below)):
+        return nothing_matches(session, [pattern], ever=False)
+    where = f"on {disk.name}" if disk else "but empty folders"
+    return UsageError(f"there is nothing {where} that matches '{printable(pattern)}'")

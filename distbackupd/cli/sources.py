@@ -12,11 +12,12 @@ from distbackupd.cli.problems import say_problems
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import overview
+from distbackupd.engine.pattern_effect import PatternEffect, pattern_effect
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.model.errors import UsageError
 from distbackupd.model.sources import FolderSettings, Source, canonical_virtual_path
-from distbackupd.model.text import printable
-from distbackupd.planning.patterns import check_rule
+from distbackupd.model.text import printable, say_count, say_size
+from distbackupd.planning.patterns import check_new_rule, check_rule, doubt
 from distbackupd.wiring import brake_thresholds
 
 
@@ -118,6 +119,7 @@ def set_sources(session: CommandSession) -> int:
         say(f"{printable(path)}: {'' if differences else 'no changes'}".rstrip())
         for key, old, new in differences:
             say(f"   {key}: {json.dumps(old)} -> {json.dumps(new)}")
+        _say_effect(session, path, before, after)
     return 0
 
 
@@ -181,8 +183,25 @@ def _updated(session: CommandSession, before: FolderSettings, updates: dict[str,
         kept = list(mapping.get("rules", ()))
         after = replace(after, rules=tuple(kept + [rule for rule in after.rules if rule not in kept]))
     for rule in after.rules:
-        check_rule(rule)
+        # What was stored before this was checked goes on doing nothing.
+        (check_rule if rule in before.rules else check_new_rule)(rule)
     return after
+
+
+def _say_effect(session: CommandSession, path: bytes, before: FolderSettings, after: FolderSettings) -> None:
+    """What each new pattern takes away of what is known, and what it does that one would not think."""
+    new = [(number, rule) for number, rule in enumerate(after.rules) if rule not in before.rules]
+    effect = pattern_effect(session.bench, path, after) if new else PatternEffect()
+    verb = "would take" if session.simulate else "takes"
+    at_least = "" if effect.whole else "at least "
+    for number, rule in new:
+        if warning := doubt(rule):
+            say(f"   Note: {warning}")
+        if rule.startswith("!"):
+            continue  # it takes in
+        files, size = effect.files.get(number, 0), effect.sizes.get(number, 0)
+        what = f"{at_least}{say_count(files, 'known file')}, {say_size(size)}" if files else "no known file"
+        say(f"   '{printable(rule)}' {verb} away {what}{'' if not files else ', at the next scan'}")
 
 
 def _store(session: CommandSession, path: bytes, settings: FolderSettings) -> None:

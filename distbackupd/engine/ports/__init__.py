@@ -6,7 +6,7 @@ One contract suite (``tests/contract``) runs on each port's fake and on the real
 it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
 ``problems`` what could not be read · ``rot`` what becomes of source files whose content rotted · ``upheavals`` what the
 sources lost · ``recovery`` copies of a lost catalogue · ``adoption`` the database of the program that was used before ·
-``accounts`` names of users and groups.
+``accounts`` names of users and groups · ``finding`` names anywhere in the tree.
 """
 
 from distbackupd.engine.ports.accounts import AccountTable, MachineAccounts
@@ -22,6 +22,7 @@ from distbackupd.engine.ports.catalogue import (
     SessionTable,
     SourceTable,
 )
+from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
 from distbackupd.engine.ports.problems import ProblemTable
@@ -45,6 +46,7 @@ __all__ = [
     "DiskTable",
     "EntryRefused",
     "FileTable",
+    "FindingTable",
     "FolderChanges",
     "FolderState",
     "FormerDatabase",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.accounts import AccountTable
+from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.rot import RotTable
@@ -249,6 +250,10 @@ class Catalogue(Protocol):
     @property
     def history(self) -> HistoryTable:
         """The tree as it was known at any moment."""
+
+    @property
+    def finding(self) -> FindingTable:
+        """Names anywhere in the tree."""
 
     @property
     def objects(self) -> ObjectTable:
