@@ -6,7 +6,7 @@ until then its former version stays current. So a source that cannot be read kee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distbackupd.catalogue.accounts import AccountTable
@@ -16,6 +16,7 @@ from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.places import below, join
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.files import (
+    INODE_FLAGS_SHIFT,
     Attributes,
     Entry,
     EntryFlag,
@@ -158,6 +159,16 @@ class FileTable:
             # Only of these are other names recorded too; sources that overlap show one name of a file twice.
             last = identity if flags & EntryFlag.LINKED else None
             yield WaitingFile(ticket, join(folder, name), size, mtime_ns, device, inode)
+
+    def note_inode_flags(self, flags: Mapping[int, int]) -> None:
+        """What ``chattr`` set of waiting files and their other names, by ticket; part of :meth:`record_hashes`."""
+        self._database.begin()
+        for ticket, found in flags.items():
+            self._database.execute(
+                "UPDATE waiting SET flags = flags | :flags WHERE ticket = :ticket OR (inode <> 0 AND (device, inode) = "
+                "(SELECT device, inode FROM waiting WHERE ticket = :ticket))",
+                {"flags": int(found) << INODE_FLAGS_SHIFT, "ticket": ticket},
+            )
 
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
         """Turn waiting files (and their other names) into current versions, durably."""

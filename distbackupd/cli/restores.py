@@ -98,4 +98,5 @@ def _described(report: RestoreReport, names: dict[int, str]) -> dict[str, object
         "not_kept": dict(report.not_kept),
         "not_possible": report.taken,
         "unknown_owners": list(report.unknown_owners),
+        "never_kept": report.never_kept,
     }

@@ -209,6 +209,7 @@ def _finish(session: CommandSession, report: RestoreReport) -> int:
                 "not_kept": dict(report.not_kept),
                 "not_possible": report.taken,
                 "unknown_owners": list(report.unknown_owners),
+                "never_kept": report.never_kept,
             }
         )
     else:

@@ -80,6 +80,9 @@ class _Recorder:
         now = self._bench.clock.now()
         problems = self._bench.catalogue.problems
         if self.hashed:
+            flags = self._bench.tree.take_inode_flags()
+            if flags:
+                self._bench.catalogue.files.note_inode_flags(flags)
             self._bench.catalogue.files.record_hashes(self.hashed, now)
             problems.forget_read()
             self.hashed.clear()

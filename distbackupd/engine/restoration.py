@@ -31,7 +31,7 @@ from distbackupd.engine.restore_tally import RestoreReport, Tally
 from distbackupd.engine.restore_twins import Twins, beside
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import Interrupted
-from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
+from distbackupd.model.files import EntryFlag, EntryKind, ProblemKind, RestoreEntry
 from distbackupd.model.text import say_count
 from distbackupd.planning.disk_choice import NOTHING, Share
 
@@ -68,9 +68,25 @@ def restore(
     expected = Share(catalogue.files.count()[0], 0) if everything else NOTHING
     restoration = RestorePass(catalogue, target, options, reporter, stop, tally)
     not_kept = restoration.run(reading, Scope(), expected, workers)
+    tally.never_kept = never_kept(catalogue, options)
     tally.sum_up(not_kept)
     refuse_if_stopped(stop, tally)
     return tally.report(not_kept)
+
+
+def never_kept(catalogue: Catalogue, options: RestoreOptions) -> list[bytes]:
+    """Paths of what is meant and was never backed up, because no backup keeps such things. Known of the present only."""
+    if options.at is not None:
+        return []
+    found = []
+    for root in options.selection.roots:
+        matches = options.selection.matcher_below(root)
+        found += [
+            problem.path
+            for problem in catalogue.problems.listing(root)
+            if problem.kind is ProblemKind.NOT_KEPT and (matches is None or matches(problem.path))
+        ]
+    return found
 
 
 def refuse_if_stopped(stop: Stop, tally: Tally) -> None:

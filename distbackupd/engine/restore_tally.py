@@ -26,7 +26,8 @@ class RestoreReport:
     and reason), ``missing_names`` and ``in_the_way_names`` are the first ones only. ``bad_digests``: objects of which a bad
     copy was met. ``not_kept``: what the destination could not take, by kind. ``taken``: entries whose names, or those of
     folders above them, the destination takes for those of others; ``taken_names`` the first ones, each with the path that
-    has its place, or None. ``unknown_owners``: names that this machine does not know.
+    has its place, or None. ``unknown_owners``: names that this machine does not know. ``never_kept``: what was seen at the
+    source and is of a kind that no backup keeps, such as a socket.
     """
 
     restored: int
@@ -43,6 +44,7 @@ class RestoreReport:
     taken: int
     taken_names: tuple[tuple[bytes, bytes | None], ...]
     unknown_owners: tuple[str, ...]
+    never_kept: int
 
     @property
     def complete(self) -> bool:
@@ -96,6 +98,7 @@ class Tally:
     taken: int = 0
     taken_names: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     unknown_owners: set[str] = field(default_factory=set)
+    never_kept: list[bytes] = field(default_factory=list)
 
     def place(self, entry: RestoreEntry, placement: Placement, written: bool = True) -> None:
         """It was placed, or not; ``written``: its content was written."""
@@ -162,6 +165,11 @@ class Tally:
                     "two; nothing of the others was touched: restore these to a folder or file system of another kind"
                 )
             )
+        if self.never_kept:
+            names = [printable(path) for path in self.never_kept[:NAMES_KEPT]]
+            if len(self.never_kept) > NAMES_KEPT:
+                names.append(f"{len(self.never_kept) - NAMES_KEPT:,} more")
+            self.reporter.tell(Remark(f"not restored, for no backup keeps such things as sockets: {join_words(names)}"))
         if self.unknown_owners:
             self.reporter.tell(Remark(_said_unknown(sorted(self.unknown_owners))))
         if not_kept:
@@ -185,6 +193,7 @@ class Tally:
             taken=self.taken,
             taken_names=tuple(self.taken_names),
             unknown_owners=tuple(sorted(self.unknown_owners)),
+            never_kept=len(self.never_kept),
         )
 
 

@@ -14,6 +14,7 @@ from distbackupd.engine.attendance import distrust_folder, distrust_members, dis
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
 from distbackupd.engine.hashing import hash_waiting
+from distbackupd.engine.inode_flags import with_inode_flags
 from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderChanges, Stop
 from distbackupd.engine.scan_failures import failures_remembered
@@ -328,7 +329,7 @@ class _Scanner:
         if not self._options.ignore_lock:
             unseen |= self._tree.locks_in(visit.virtual)
         comparison = compare_folder(known, seen, unseen)
-        waiting = self._record(visit.virtual, comparison)
+        waiting = self._record(visit.virtual, visit.real, comparison)
         if self._only is None:
             self._bench.catalogue.problems.look(visit.virtual, problems, waiting, self.now)
         self._tally.entries += len(entries)
@@ -383,7 +384,7 @@ class _Scanner:
             return entry
         return entry._replace(maxcopies=maxcopies, copies=context.copies)
 
-    def _record(self, virtual: bytes, comparison: FolderComparison) -> set[bytes]:
+    def _record(self, virtual: bytes, real: bytes, comparison: FolderComparison) -> set[bytes]:
         """The names of what waits to be read now, or could not be read before and is left alone this time."""
         added: list[tuple[Entry, int | None]] = [(entry, None) for entry in comparison.new]
         changed = [(known.row, entry, content) for known, entry, content in comparison.changed]
@@ -415,7 +416,8 @@ class _Scanner:
         touched = [(known.row, entry) for known, entry in comparison.touched]
         gone = [known.row for known in comparison.gone]
         if added or changed or touched or gone or waiting:
-            self._files.record_folder(virtual, FolderChanges(added, changed, touched, gone, waiting), self.now)
+            changes = FolderChanges(added, changed, touched, gone, waiting)
+            self._files.record_folder(virtual, with_inode_flags(self._bench.tree, real, changes), self.now)
         return {entry.name for entry, _ in comparison.read} if comparison.read else set()
 
     def _known_content(self, virtual: bytes, entry: Entry) -> int | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import Attendant, EntryRefused, Placement, RestoreTarget, Stop
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
-from distbackupd.engine.restoration import Reading, RestorePass, Scope, refuse_if_stopped
+from distbackupd.engine.restoration import Reading, RestorePass, Scope, never_kept, refuse_if_stopped
 from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
 from distbackupd.engine.restore_tally import NAMES_KEPT, RestoreReport, Tally
 from distbackupd.engine.restore_twins import Twins
@@ -104,6 +104,7 @@ class ShelfRestore:
                     attendant.ask(plan)
                     asked = wanted
                 attendant.wait()
+        self._tally.never_kept = never_kept(self._bench.catalogue, self._options)
         self._tally.sum_up(self._not_kept)
         return replace(self._tally.report(self._not_kept), missing=dict(self._wanted))
 

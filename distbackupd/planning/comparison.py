@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from distbackupd.model.files import Entry, EntryKind, KnownEntry
+from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryKind, KnownEntry
+
+_SEEN_FLAGS = (1 << INODE_FLAGS_SHIFT) - 1
 
 
 class FolderComparison(NamedTuple):
@@ -76,7 +78,8 @@ def _moved(before: KnownEntry, entry: Entry) -> bool:
     return (
         before.device != entry.device
         or before.inode != entry.inode
-        or before.flags != entry.flags
+        # What ``chattr`` set lies higher, and is only looked up for what is recorded anyway.
+        or (before.flags ^ entry.flags) & _SEEN_FLAGS != 0
         or before.priority != entry.priority
         or before.maxcopies != entry.maxcopies
         or before.copies != entry.copies

@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 from distbackupd.model.files import InodeFlag
 
@@ -38,6 +39,45 @@ def write_flags(descriptor: int, wanted: InodeFlag) -> InodeFlag:
         return InodeFlag(wanted & ~_read(descriptor))
     except OSError:
         return wanted
+
+
+class FlagNotes:
+    """What a scan finds out about flags. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._without: set[int] = set()
+        self._noted: dict[int, InodeFlag] = {}
+
+    def of(self, open_it: Callable[[], int], device: int) -> InodeFlag:
+        """Those of what ``open_it`` opens on a device; nothing where that cannot be found out, which devices remember."""
+        if device in self._without:
+            return InodeFlag.NONE
+        try:
+            descriptor = open_it()
+        except OSError:
+            return InodeFlag.NONE
+        try:
+            return read_flags(descriptor)
+        except OSError:
+            self._without.add(device)
+            return InodeFlag.NONE
+        finally:
+            os.close(descriptor)
+
+    def note(self, descriptor: int, ticket: int) -> None:
+        """Note those of an open file under a number, if it has any."""
+        with contextlib.suppress(OSError):
+            found = read_flags(descriptor)
+            if found:
+                with self._lock:
+                    self._noted[ticket] = found
+
+    def take(self) -> dict[int, InodeFlag]:
+        """What was noted since this was asked last."""
+        with self._lock:
+            noted, self._noted = self._noted, {}
+        return noted
 
 
 @contextlib.contextmanager

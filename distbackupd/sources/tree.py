@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterator
 
 from distbackupd.engine.ports import FolderState, Pulse
 from distbackupd.model.errors import DistbackupError, SourceChanged, SourceTrouble
-from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, ProblemKind, WaitingFile
+from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, InodeFlag, ProblemKind, WaitingFile
 from distbackupd.model.problems import FoundProblem
 from distbackupd.model.text import say_size
 from distbackupd.sources import sidecar
 from distbackupd.sources.attributes import read_xattrs
+from distbackupd.sources.inode_flags import FlagNotes
 from distbackupd.sources.kept import is_as_known, kept_number, kept_time
 from distbackupd.sources.mountpoints import MountPoints
 from distbackupd.sources.paths import open_folder, open_path, short_name
@@ -46,6 +47,7 @@ class FolderTree:
         self._lasting_inodes: dict[int, bool] = {}
         self._mount_points = MountPoints()
         self._no_atime = os.O_NOATIME
+        self._flags = FlagNotes()
 
     def inspect(self, path: bytes) -> FolderState:
         """What stands at ``path``; raises SourceTrouble if it is no folder or cannot be reached."""
@@ -161,6 +163,7 @@ class FolderTree:
             raise SourceTrouble(f"it says that it has {say_size(size)}, more than any disk holds")
         descriptor = self.open_file(path, size, waiting.mtime_ns, waiting.inode)
         try:
+            self._flags.note(descriptor, waiting.ticket)
             read, digest = hash_descriptor(descriptor, size, pulse)
             if read != size:
                 raise SourceChanged("it changed while it was read")
@@ -170,6 +173,14 @@ class FolderTree:
         finally:
             os.close(descriptor)
         return digest
+
+    def inode_flags(self, path: bytes, device: int) -> InodeFlag:
+        """What ``chattr`` set of a regular file or folder; nothing where that cannot be found out."""
+        return self._flags.of(lambda: self._open(path), device)
+
+    def take_inode_flags(self) -> dict[int, InodeFlag]:
+        """The same of files that were hashed since, by ticket; only of those that have any."""
+        return self._flags.take()
 
     def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> FileReading:
         """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""

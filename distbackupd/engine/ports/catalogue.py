@@ -89,6 +89,9 @@ class FileTable(Protocol):
     def waiting(self) -> Iterator[WaitingFile]:
         """Files to hash, by device and inode; of the names of one inode the first. Survives :meth:`record_hashes`."""
 
+    def note_inode_flags(self, flags: Mapping[int, int]) -> None:
+        """What ``chattr`` set of waiting files, by ticket; part of :meth:`record_hashes`, which comes afterwards."""
+
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
         """Turn waiting files (and their other names) into current versions, durably."""
 

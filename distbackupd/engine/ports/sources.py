@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.rot import SourceReading
 from distbackupd.engine.ports.working import Pulse
-from distbackupd.model.files import Entry, WaitingFile
+from distbackupd.model.files import Entry, InodeFlag, WaitingFile
 from distbackupd.model.problems import FoundProblem
 
 
@@ -65,6 +65,12 @@ class SourceTree(Protocol):
 
         Raises SourceChanged, SourceTrouble, Interrupted.
         """
+
+    def inode_flags(self, path: bytes, device: int) -> InodeFlag:
+        """What ``chattr`` set of a regular file or folder; nothing where that cannot be found out."""
+
+    def take_inode_flags(self) -> dict[int, InodeFlag]:
+        """The same of files that were hashed since it was asked last, by ticket; only of those that have any."""
 
     def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> SourceReading:
         """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""

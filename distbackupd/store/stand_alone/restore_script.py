@@ -152,6 +152,18 @@ class Catalogue:
                     names[bool(is_group)][number] = name
         return names
 
+    def never_kept(self, matches):
+        """Paths of what was seen and is of a kind that no backup keeps; known of the present only."""
+        query = "SELECT path, name FROM problem JOIN folder ON folder.id = folder WHERE kind = 2 ORDER BY path, name"
+        if (
+            self.conditions == NOW
+            and self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'problem'").fetchone()
+        ):
+            for folder, name in self.connection.execute(query):
+                path = folder.rstrip(b"/") + b"/" + name
+                if matches(path):
+                    yield path
+
     def knows(self, path):
         """Whether there is such an entry."""
         folder, _, name = path.rpartition(b"/")
@@ -280,6 +292,10 @@ class Restore:
             self.finish(matches)
         os.sync()
         self.report(names, time.monotonic() - started)
+        never_kept = [shown(path) for path in self.catalogue.never_kept(matches)]
+        if never_kept:
+            more = f" and {len(never_kept) - NAMES_TOLD} more" if len(never_kept) > NAMES_TOLD else ""
+            say(f"no backup keeps such things as sockets: {', '.join(never_kept[:NAMES_TOLD])}{more}")
         return 3 if any(self.counts[kind] for kind in ("missing", "failed", "in the way", "not possible")) else 0
 
     def owned(self, entry):
