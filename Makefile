@@ -8,11 +8,15 @@ PIP_CONSTRAINTS ?= --constraint packaging/constraints.txt
 BIN := .venv/bin
 MANUAL := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 
+# What somebody set for himself, such as PYTHONUNBUFFERED, must not hide what everybody else meets. The tests go through
+# other languages by themselves.
+$(foreach name,$(filter PYTHON% LANG LANGUAGE LC_%,$(.VARIABLES)),$(eval unexport $(name)))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vm venv lint format man deb clean
+.PHONY: help demo test test-quick test-fresh test-vm venv lint format man deb clean
 
 help: ## list these words
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=19
 
 demo: venv ## show the main job on real files and real block devices (as root; else with folders)
 	@packaging/prepare.sh demo
@@ -21,6 +25,15 @@ demo: venv ## show the main job on real files and real block devices (as root; e
 test: venv build/distbackup/complete ## run everything: linters, import contracts, unit, contract and system tests
 	@packaging/prepare.sh test
 	$(BIN)/pytest --durations=10 $(PYTEST)
+
+test-quick: venv ## run the unit tests and a day of dsb, for which nothing has to be installed
+	$(BIN)/pytest tests/unit tests/system/test_surroundings.py $(PYTEST)
+
+# What to make there: make test-fresh FRESH=demo
+FRESH ?= test
+test-fresh: ## run everything on a Debian with nothing but git, make and python3 in it: what is committed (as root)
+	@packaging/prepare.sh fresh
+	@tests/bed/fresh-machine make --no-print-directory $(FRESH) PYTEST='$(PYTEST)'
 
 test-vm: venv ## run what needs real USB disks, in a virtual machine (as root; a quarter of an hour)
 	@packaging/prepare.sh test vm

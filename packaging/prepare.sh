@@ -17,11 +17,13 @@ declare -A packages=(
             util-linux xdotool xfce4-notifyd xfsprogs xvfb"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"
+    # A Debian with nothing in it.
+    [fresh]="git mmdebstrap util-linux"
     # A virtual machine with USB disks, and a Debian for it.
     [vm]="mmdebstrap openssh-client qemu-system-x86 qemu-utils"
     [deb]="build-essential debhelper libsystemd-dev pkg-config python3-dev python3-venv scdoc"
 )
-indispensable=" build deb manual vm "
+indispensable=" build deb fresh manual vm "
 
 is_installed() {
     [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
