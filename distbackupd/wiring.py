@@ -166,7 +166,7 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter, folder:
     """The engine's ports on real things; ``folder`` is the catalogue's."""
     return Bench(
         catalogue=catalogue,
-        tree=FolderTree(),
+        tree=FolderTree(catalogue=os.path.realpath(os.fsencode(folder))),
         mounter=mounter,
         open_store=open_store,
         reporter=reporter,

@@ -6,7 +6,7 @@ until then its former version stays current. So a source that cannot be read kee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distbackupd.catalogue.accounts import AccountTable
@@ -127,6 +127,24 @@ class FileTable:
         lost = f"gone = 0 AND folder IN (SELECT id FROM folder WHERE {condition})"
         self._database.execute(f"{_TOUCH} {lost} AND object IS NOT NULL", parameters)
         return self._database.execute(f"UPDATE file SET gone = ? WHERE {lost}", (now, *parameters)).rowcount
+
+    def disown(self, folder: bytes, names: Collection[bytes], keep: Sequence[bytes]) -> None:
+        """What has these names in the folder, and all below, never was a source. See the port."""
+        self._database.begin()
+        for name in names:
+            condition, parameters = below("path", join(folder, name))
+            for kept in keep:
+                spared, more = below("path", kept)
+                condition += f" AND NOT ({spared})"
+                parameters += more
+            own = (
+                f"gone = 0 AND (folder IN (SELECT id FROM folder WHERE {condition}) "
+                "OR (folder = (SELECT id FROM folder WHERE path = ?) AND name = ?))"
+            )
+            values = (*parameters, folder, name)
+            self._database.execute(f"{_TOUCH} {own} AND object IS NOT NULL", values)
+            # A life without length: no moment lies in it, so nothing was lost at any.
+            self._database.execute(f"UPDATE file SET gone = seen WHERE {own}", values)
 
     def scanned_sources(self) -> list[bytes]:
         """Virtual folders that were scanned as sources and are still known: they have an entry of their own."""

@@ -50,7 +50,12 @@ def failed_described(failed: FailedScan | None) -> dict[str, object] | None:
     return None if failed is None else {"since": failed.since, "reason": failed.reason}
 
 
-_KINDS = {ProblemKind.UNREAD: "not read", ProblemKind.INEXACT: "inexact", ProblemKind.NOT_KEPT: "not kept"}
+_KINDS = {
+    ProblemKind.UNREAD: "not read",
+    ProblemKind.INEXACT: "inexact",
+    ProblemKind.NOT_KEPT: "not kept",
+    ProblemKind.LEFT_OUT: "left out",
+}
 
 
 def _line(problem: Problem) -> str:

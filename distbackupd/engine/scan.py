@@ -15,6 +15,7 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
 from distbackupd.engine.hashing import hash_waiting
 from distbackupd.engine.inode_flags import with_inode_flags
+from distbackupd.engine.leaving_out import tell_left_out
 from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderChanges, Stop
 from distbackupd.engine.scan_failures import failures_remembered
@@ -117,6 +118,7 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     else:
         record_owner_names(bench, scanner.now)
         files.commit()
+        tell_left_out(bench, scanner.left_out)
         _hash(bench, tree, tally, stop)
         if tally.changing:
             _look_again(bench, tree, options, tally, stop)
@@ -190,6 +192,8 @@ class _Scanner:
         self._stop = stop
         self._tally = tally
         self._known_folders: dict[bytes, dict[bytes, KnownEntry]] = {}
+        self.left_out: list[bytes] = []
+        """Virtual folders in which a backup disk's layout, or the catalogue, was met."""
         self.now = bench.clock.now()
 
     def forget_former_sources(self) -> None:
@@ -322,6 +326,8 @@ class _Scanner:
                 self._bench.reporter.tell(FileSkipped(join(visit.virtual, problem.name), problem.reason))
         entries = [self._with_limits(entry, context) for entry in entries]
         known = self._files.folder(visit.virtual)
+        if left_out := {problem.name for problem in problems if problem.kind is ProblemKind.LEFT_OUT}:
+            known = self._leave_out(visit.virtual, left_out, known)
         unmounted = set() if self._options.ignore_lock else self._not_attended(visit, known, entries)
         entries = [entry for entry in entries if entry.name not in unmounted]
         seen = [(entry, self._files.attributes_id(entry)) for entry in entries]
@@ -336,6 +342,14 @@ class _Scanner:
         fresh = {entry.name for entry in comparison.new}
         fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
         return self._below(visit, entries, fresh), len(entries)
+
+    def _leave_out(self, virtual: bytes, names: set[bytes], known: Sequence[KnownEntry]) -> list[KnownEntry]:
+        """These are this program's own; what is known but for them."""
+        self.left_out.append(virtual)
+        own = {entry.name for entry in known} & names
+        if own:
+            self._files.disown(virtual, own, self._tree.sources_below(virtual))
+        return [entry for entry in known if entry.name not in own]
 
     def _not_attended(self, visit: _Visit, known: Sequence[KnownEntry], entries: Sequence[Entry]) -> set[bytes]:
         """Names that must be left as they were known, which is told: what was mounted there is not now, say."""

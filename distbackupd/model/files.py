@@ -69,6 +69,8 @@ class ProblemKind(IntEnum):
     """Backed up, but something of it (a time, an attribute) only as near as it can be kept."""
     NOT_KEPT = 2
     """A thing that no backup keeps, such as a socket."""
+    LEFT_OUT = 3
+    """What this program keeps there itself: a backup disk's layout, the catalogue. It is no part of the backup."""
 
 
 class Attributes(NamedTuple):

@@ -17,6 +17,7 @@ from distbackupd.sources import sidecar
 from distbackupd.sources.attributes import read_xattrs
 from distbackupd.sources.inode_flags import FlagNotes
 from distbackupd.sources.kept import is_as_known, kept_number, kept_time
+from distbackupd.sources.layouts import own_names
 from distbackupd.sources.mountpoints import MountPoints
 from distbackupd.sources.paths import open_folder, open_path, short_name
 from distbackupd.sources.rereading import FileReading
@@ -42,7 +43,9 @@ _LARGEST_FILE = 1 << 50
 class FolderTree:
     """See :class:`distbackupd.engine.ports.SourceTree`. Thread-safe but for ``list_folder``."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: bytes = b"") -> None:
+        """``catalogue``: the folder in which it lies, which is left out; empty: nowhere."""
+        self._catalogue = catalogue
         self._plain_attributes: dict[tuple[int, int, int, int], Attributes] = {}
         self._lasting_inodes: dict[int, bool] = {}
         self._mount_points = MountPoints()
@@ -82,7 +85,11 @@ class FolderTree:
                 names = sorted(os.fsencode(item) for item in os.listdir(descriptor))
                 mounted = self._mount_points.names_in(descriptor)
                 side_files = {name for name in names if name.endswith(sidecar.SUFFIX)}
+                own, why = own_names(descriptor, names, self._catalogue)
+                problems.extend(FoundProblem(name, why, ProblemKind.LEFT_OUT) for name in sorted(own))
                 for name in names:
+                    if name in own:
+                        continue
                     priority = wanted(name)
                     if priority is None:
                         continue

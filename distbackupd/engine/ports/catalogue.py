@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.accounts import AccountTable
@@ -73,6 +73,12 @@ class FileTable(Protocol):
 
     def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
         """Mark all in and below the virtual folder as gone, but for the subtrees in ``keep``; how many it was."""
+
+    def disown(self, folder: bytes, names: Collection[bytes], keep: Sequence[bytes]) -> None:
+        """What has these names in the virtual folder, and all below it but the subtrees in ``keep``, never was a source.
+
+        No moment shows it any more, and that is no loss to the brake.
+        """
 
     def has_entries_below(self, path: bytes) -> bool:
         """Whether any current entry but the folder itself is known in or below the virtual folder."""

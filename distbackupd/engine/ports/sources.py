@@ -39,7 +39,8 @@ class SourceTree(Protocol):
         ``wanted`` gives the priority of a name, or None to leave it out. Side files (``.meta-inf``) are applied to
         their files, and are files like others; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where
         it says "inf". ``follow``: symbolic links are taken for what they point to. Names that could not be read, or that
-        no backup keeps, are in none of the entries. Raises SourceTrouble if the folder cannot be listed.
+        no backup keeps, or that are this program's own (a backup disk's layout, the catalogue), are in none of the entries.
+        Raises SourceTrouble if the folder cannot be listed.
         """
 
     def describe_folder(self, path: bytes, problems: list[FoundProblem] | None = None) -> Entry:
