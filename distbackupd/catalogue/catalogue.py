@@ -16,6 +16,7 @@ from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.problems import ProblemTable
+from distbackupd.catalogue.restless import RestlessTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
@@ -35,6 +36,7 @@ class Catalogue:
         self.files = FileTable(database, self.history, self.accounts)
         self.objects = ObjectTable(database, holders)
         self.rot = RotTable(database, holders)
+        self.restless = RestlessTable(database)
         self.problems = ProblemTable(database)
         self.finding = FindingTable(database)
         self.disks = DiskTable(database, self.objects)

@@ -14,6 +14,7 @@ from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.encoding import encode_xattrs
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.places import below, join
+from distbackupd.catalogue.problems import RESTLESS_TRIES
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.files import (
     INODE_FLAGS_SHIFT,
@@ -23,17 +24,26 @@ from distbackupd.model.files import (
     HashedFile,
     KnownEntry,
     ListedFile,
+    ProblemKind,
     RestoreEntry,
     SourceFile,
     WaitingFile,
 )
 
+_RESTLESS = int(EntryFlag.RESTLESS)
 _CACHED_ATTRIBUTES = 100_000
 _CACHED_BYTES = 1024
 """Larger extended attributes are hardly ever shared, and many of them would fill the memory."""
 _KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
 _TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
-_STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
+STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
+"""Columns of a version that an entry gives."""
+
+_EVER_UNCOPIED = (
+    "SELECT 1 FROM problem WHERE problem.folder = file.folder AND problem.name = file.name "
+    f"AND kind = {int(ProblemKind.UNCOPIED)} AND tries >= {RESTLESS_TRIES}"
+)
+"""Whether a version's file was another one whenever it was to be copied."""
 
 
 class FileTable:
@@ -79,7 +89,7 @@ class FileTable:
         """The object of the newest file, past or present, with this device, inode, size and mtime; None: there is none."""
         row = self._database.execute(
             "SELECT object FROM file WHERE inode = ? AND device = ? AND size = ? AND mtime_ns = ? "
-            "AND object IS NOT NULL AND inode <> 0 ORDER BY id DESC LIMIT 1",
+            f"AND object IS NOT NULL AND inode <> 0 AND NOT flags & {_RESTLESS} ORDER BY id DESC LIMIT 1",
             (entry.inode, entry.device, entry.size, entry.mtime_ns),
         ).fetchone()
         return None if row is None else int(row[0])
@@ -112,7 +122,7 @@ class FileTable:
             self._touch(row for row, _ in changes.touched)
         if changes.waiting:
             self._database.connection.executemany(
-                f"INSERT INTO waiting (folder, replaces, {_STORED}) VALUES (?, ?, {', '.join('?' * 12)})",
+                f"INSERT INTO waiting (folder, replaces, {STORED}) VALUES (?, ?, {', '.join('?' * 12)})",
                 [(folder, row, *self._values(entry)) for entry, row in changes.waiting],
             )
 
@@ -176,7 +186,7 @@ class FileTable:
                 continue
             # Only of these are other names recorded too; sources that overlap show one name of a file twice.
             last = identity if flags & EntryFlag.LINKED else None
-            yield WaitingFile(ticket, join(folder, name), size, mtime_ns, device, inode)
+            yield WaitingFile(ticket, join(folder, name), size, mtime_ns, device, inode, bool(flags & _RESTLESS))
 
     def note_inode_flags(self, flags: Mapping[int, int]) -> None:
         """What ``chattr`` set of waiting files and their other names, by ticket; part of :meth:`record_hashes`."""
@@ -206,9 +216,9 @@ class FileTable:
             replaced = "SELECT replaces FROM hashed JOIN waiting USING (ticket) WHERE replaces IS NOT NULL"
             connection.execute(f"{_TOUCH} id IN ({replaced}) AND object IS NOT NULL")
             connection.execute(f"UPDATE file SET gone = ? WHERE gone = 0 AND id IN ({replaced})", (now,))
-            stored = ", ".join(f"waiting.{column}" for column in _STORED.split(", "))
+            stored = ", ".join(f"waiting.{column}" for column in STORED.split(", "))
             connection.execute(
-                f"INSERT INTO file (folder, {_STORED}, object, seen) SELECT folder, {stored}, object.id, ? "
+                f"INSERT INTO file (folder, {STORED}, object, seen) SELECT folder, {stored}, object.id, ? "
                 "FROM hashed JOIN waiting USING (ticket) JOIN object ON object.hash = hashed.hash",
                 (now,),
             )
@@ -290,12 +300,13 @@ class FileTable:
     def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
         """Living files whose content is one of the objects, ordered by path; none that is known to be rotten."""
         rows = self._database.execute(
-            "SELECT object, path, name, size, mtime_ns, inode FROM file JOIN folder ON folder.id = file.folder "
+            f"SELECT object, path, name, size, mtime_ns, inode, flags & {_RESTLESS} OR EXISTS ({_EVER_UNCOPIED}) FROM file "
+            "JOIN folder ON folder.id = file.folder "
             f"WHERE gone = 0 AND object IN ({', '.join('?' * len(objects))}) "
             "AND NOT EXISTS (SELECT 1 FROM rotten_file WHERE rotten_file.file = file.id) ORDER BY path, name",
             objects,
         )
-        return [SourceFile(row[0], join(row[1], row[2]), *row[3:]) for row in rows]
+        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:6], bool(row[6]))) for row in rows]
 
     def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
         """Every entry below (and at) the virtual path, folders before what they hold."""
@@ -340,7 +351,7 @@ class FileTable:
         inserted = list(rows)
         connection = self._database.connection
         connection.executemany(
-            f"INSERT INTO file (folder, {_STORED}, object, seen) VALUES (?, {', '.join('?' * 12)}, ?, ?)", inserted
+            f"INSERT INTO file (folder, {STORED}, object, seen) VALUES (?, {', '.join('?' * 12)}, ?, ?)", inserted
         )
         contents = {(row[-2],) for row in inserted if row[-2] is not None}
         if contents:

@@ -18,7 +18,7 @@ _RESTORED = (
     "path, name, kind, file.size, mtime_ns, device, inode, flags, attributes.mode, uid, gid, rdev, xattrs, target, hash, "
     "holders"
 )
-_VERSION = "path, name, kind, file.size, mtime_ns, attributes, target, hash, holders, seen, gone"
+_VERSION = "path, name, kind, file.size, mtime_ns, attributes, target, hash, holders, seen, gone, flags"
 _BY_FOLDER = "folder CROSS JOIN file ON file.folder = folder.id"
 
 
@@ -64,15 +64,15 @@ class HistoryTable:
         """The same with less of each, by folder and name."""
         condition, parameters = below_or_at(prefix)
         rows = self._of_moment(
-            f"SELECT path, name, kind, file.size, mtime_ns, holders FROM {_BY_FOLDER} "
+            f"SELECT path, name, kind, file.size, mtime_ns, holders, flags FROM {_BY_FOLDER} "
             f"LEFT JOIN object ON object.id = file.object WHERE {condition}",
             parameters,
             at,
         )
         sets = self._holders.all()
-        for folder, name, kind, size, mtime_ns, holders in rows:
+        for folder, name, kind, size, mtime_ns, holders, flags in rows:
             held = frozenset() if holders is None else sets[holders]
-            yield ListedFile(join(folder, name), EntryKind(kind), size, mtime_ns, held)
+            yield ListedFile(join(folder, name), EntryKind(kind), size, mtime_ns, held, bool(flags & EntryFlag.RESTLESS))
 
     def shares(self, prefix: bytes, at: int | None = None) -> dict[frozenset[int], tuple[int, int]]:
         """How many files with content there are, and their bytes, by who holds it; names of one file count once."""
@@ -163,4 +163,5 @@ def _version(row: tuple[Any, ...], sets: Mapping[int, frozenset[int]]) -> Versio
         holders=frozenset() if row[8] is None else sets[row[8]],
         seen=row[9],
         gone=row[10],
+        restless=bool(row[11] & EntryFlag.RESTLESS),
     )

@@ -6,14 +6,17 @@ from collections.abc import Collection, Iterator, Sequence
 
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.places import below, below_or_at, join
+from distbackupd.catalogue.schema import NOBODY
 from distbackupd.model.files import ProblemKind
 from distbackupd.model.problems import FailedReading, FoundProblem, Problem, Unread
 
 RESTLESS_TRIES = 2
-"""After so many scans in which a file changed while it was read, it is taken as it is."""
+"""After so many scans in which a file changed while it was read, or sessions in which it was another one than the scan
+had seen, it is taken as it is."""
 
 _COLUMNS = "folder, name, kind, size, since, tries, changing, reason"
 _UNREAD = int(ProblemKind.UNREAD)
+_UNCOPIED = int(ProblemKind.UNCOPIED)
 
 
 class ProblemTable:
@@ -38,7 +41,8 @@ class ProblemTable:
         for folder_id, name, kind, size, reason in rows:
             item = listed.pop((name, kind), None)
             if item is None:
-                if kind != _UNREAD or name not in waiting:
+                # What sessions met is for them to forget.
+                if kind != _UNCOPIED and (kind != _UNREAD or name not in waiting):
                     gone.append((folder_id, name, kind))
             elif kind == _UNREAD or (item.size, item.reason) != (size, reason):
                 self._update(folder_id, item, kind == _UNREAD)
@@ -93,6 +97,39 @@ class ProblemTable:
                 "(SELECT folder, name FROM hashed JOIN waiting USING (ticket))"
             )
 
+    def record_uncopied(self, paths: Sequence[tuple[bytes, str]], now: int) -> None:
+        """These living files were others, for a reason, when they were to be copied. Durable when it returns."""
+        with self._database.transaction() as connection:
+            for path, reason in paths:
+                folder, _, name = path.rpartition(b"/")
+                connection.execute(
+                    f"INSERT INTO problem ({_COLUMNS}) SELECT folder, name, {_UNCOPIED}, size, ?, 1, 1, ? FROM file "
+                    "JOIN folder ON folder.id = folder WHERE path = ? AND name = ? AND gone = 0 "
+                    "ON CONFLICT (folder, name, kind) DO UPDATE SET size = excluded.size, tries = tries + 1",
+                    (now, reason, folder or b"/", name),
+                )
+
+    def forget_copied(self, objects: Sequence[int]) -> None:
+        """The files with these contents were copied as they are known. Durable when it returns."""
+        if self._is_empty():
+            return
+        with self._database.transaction() as connection:
+            connection.execute(
+                f"DELETE FROM problem WHERE kind = {_UNCOPIED} AND EXISTS (SELECT 1 FROM file WHERE "
+                "file.folder = problem.folder AND file.name = problem.name AND gone = 0 AND object IN "
+                f"({', '.join(str(int(number)) for number in objects)}))"
+            )
+
+    def forget_gone(self) -> None:
+        """What sessions met with files that are no more. Part of the scan's transaction."""
+        if self._is_empty():
+            return
+        self._database.begin()
+        self._database.execute(
+            f"DELETE FROM problem WHERE kind = {_UNCOPIED} AND NOT EXISTS (SELECT 1 FROM file WHERE "
+            "file.folder = problem.folder AND file.name = problem.name AND gone = 0)"
+        )
+
     def restless(self, folder: bytes) -> set[bytes]:
         """Names of files in the folder that changed whenever they were read, in two scans or more."""
         rows = self._database.execute(
@@ -109,9 +146,14 @@ class ProblemTable:
             "SELECT 1 FROM file WHERE file.folder = problem.folder AND file.name = problem.name AND gone = 0 "
             "AND object IS NOT NULL"
         )
+        held = (
+            "SELECT 1 FROM file JOIN object ON object.id = file.object WHERE file.folder = problem.folder "
+            f"AND file.name = problem.name AND gone = 0 AND holders <> {NOBODY}"
+        )
         rows = self._database.execute(
             f"SELECT path, name, kind, size, since, tries, reason, EXISTS ({kept}) FROM folder "
-            f"CROSS JOIN problem ON problem.folder = folder.id WHERE {condition} ORDER BY path, name, kind",
+            f"CROSS JOIN problem ON problem.folder = folder.id WHERE {condition} AND NOT (kind = {_UNCOPIED} "
+            f"AND EXISTS ({held})) ORDER BY path, name, kind",
             parameters,
         )
         for path, name, kind, size, since, tries, reason, is_kept in rows:

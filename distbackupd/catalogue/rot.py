@@ -30,6 +30,8 @@ class RotTable:
             "SELECT file.id, path, name, file.size, mtime_ns, device, inode, object, hash, rotten_file.file IS NOT NULL "
             "FROM file JOIN folder ON folder.id = folder JOIN object ON object.id = object "
             "LEFT JOIN rotten_file ON rotten_file.file = file.id WHERE file.id > ? AND gone = 0 "
+            # What was taken while it was written says nothing of what should be there.
+            f"AND NOT flags & {int(EntryFlag.RESTLESS)} "
             f"AND NOT (flags & {int(EntryFlag.LINKED)} AND EXISTS ({earlier})) ORDER BY file.id LIMIT ?",
             (after, limit),
         )

@@ -6,7 +6,7 @@ from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.places import join
 from distbackupd.engine.ports import Upheaval
-from distbackupd.model.files import SourceFile
+from distbackupd.model.files import EntryFlag, SourceFile
 
 _FORMER = "gone <> 0 AND gone > :moment AND seen <= :moment AND object IS NOT NULL"
 _LOST = "NOT EXISTS (SELECT 1 FROM file AS living WHERE living.object = candidate.id AND living.gone = 0)"
@@ -55,7 +55,9 @@ class UpheavalTable:
             f"{candidates} SELECT coalesce(sum(NOT there), 0), coalesce(sum(there), 0), "
             "coalesce(sum(CASE WHEN there THEN 0 ELSE size END), 0), "
             "coalesce(sum(CASE WHEN there AND NOT usual THEN size ELSE 0 END), 0) FROM ("
-            f"SELECT past.size, EXISTS ({_NOW}) AS there, EXISTS ({_BEFORE}) AS usual FROM {_PAST} WHERE {_LOST})",
+            # What never rests is rewritten by those whose file it is, all the time.
+            f"SELECT past.size, EXISTS ({_NOW}) AS there, past.flags & {int(EntryFlag.RESTLESS)} OR EXISTS ({_BEFORE}) "
+            f"AS usual FROM {_PAST} WHERE {_LOST})",
             {"moment": moment},
         ).fetchone()
         return Upheaval(*(int(value) for value in row))

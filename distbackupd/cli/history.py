@@ -11,6 +11,7 @@ from distbackupd.cli.choosing import files_ever_meant
 from distbackupd.cli.moments import parse_moment, say_moment
 from distbackupd.cli.nearest import nothing_matches
 from distbackupd.cli.output import say, say_json_list, say_lines
+from distbackupd.cli.problems import WHILE_WRITTEN
 from distbackupd.cli.session import CommandSession
 from distbackupd.model.errors import UsageError
 from distbackupd.model.files import EntryKind
@@ -35,8 +36,8 @@ def list_versions(session: CommandSession) -> int:
 
 def _version_line(version: Version, names: dict[int, str]) -> str:
     until = say_moment(version.gone) if version.gone else "now"
-    where = _where(version, names)
-    return f"{say_moment(version.seen)} to {until:16} {_size(version):>9} {where}{printable(version.path)}"
+    what = f"{_where(version, names)}{printable(version.path)}{_marked(version)}"
+    return f"{say_moment(version.seen)} to {until:16} {_size(version):>9} {what}"
 
 
 def _versions(session: CommandSession) -> Iterator[Version]:
@@ -123,7 +124,11 @@ def _line(change: Change, names: dict[int, str]) -> str:
     else:
         size = _size(new or old)
     where = "" if old is None or change.what == "metadata" else _where(old, names)
-    return f"{change.what:8} {size:>9} {where}{printable(change.path)}"
+    return f"{change.what:8} {size:>9} {where}{printable(change.path)}{_marked(new or old)}"
+
+
+def _marked(version: Version | None) -> str:
+    return WHILE_WRITTEN if version is not None and version.restless else ""
 
 
 def _size(version: Version | None) -> str:
@@ -150,6 +155,7 @@ def _described(version: Version, names: dict[int, str]) -> dict[str, Any]:
         "seen": version.seen,
         "gone": version.gone or None,
         "held": version.is_held,
+        "taken_while_written": version.restless,
         "disks": sorted(names[holder] for holder in version.holders),
     }
 

@@ -15,6 +15,9 @@ from distbackupd.model.problems import FailedScan, Problem, Unread
 from distbackupd.model.text import printable, say_count, say_size
 from distbackupd.planning.selection import matcher, prefix
 
+WHILE_WRITTEN = " (taken while it was written)"
+"""Behind the path of a file that was never at rest when it was read."""
+
 
 def list_problems(session: CommandSession) -> int:
     """``dsb ls --problems [PATTERN]``"""
@@ -55,12 +58,13 @@ _KINDS = {
     ProblemKind.INEXACT: "inexact",
     ProblemKind.NOT_KEPT: "not kept",
     ProblemKind.LEFT_OUT: "left out",
+    ProblemKind.UNCOPIED: "changing",
 }
 
 
 def _line(problem: Problem) -> str:
     since = f"since {say_moment(problem.since)}"
-    if problem.kind is ProblemKind.UNREAD:
+    if problem.kind in (ProblemKind.UNREAD, ProblemKind.UNCOPIED):
         since += f" ({say_count(problem.tries, 'try', 'tries')})"
     size = "folder" if problem.folder and problem.kind is ProblemKind.UNREAD else say_size(problem.size)
     text = f"{_KINDS[problem.kind]:8} {size:>9} {since} {printable(problem.path)}: {printable(problem.reason)}"

@@ -10,7 +10,7 @@ from distbackupd.cli.forecasts import real_losses, say_losses, say_places
 from distbackupd.cli.moments import say_moment
 from distbackupd.cli.nearest import nothing_matches
 from distbackupd.cli.output import say, say_json, say_json_list, say_lines, say_table
-from distbackupd.cli.problems import failed_described, list_problems, say_problems, unread_described
+from distbackupd.cli.problems import WHILE_WRITTEN, failed_described, list_problems, say_problems, unread_described
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import Overview, overview
 from distbackupd.engine.verification import Checks, checks_of
@@ -133,15 +133,18 @@ def list_files(session: CommandSession) -> int:
                 "size": entry.size,
                 "mtime_ns": entry.mtime_ns,
                 "disks": sorted(names[holder] for holder in entry.holders),
+                "taken_while_written": entry.restless,
             }
             for entry in listed
         )
         return 0
-    say_lines(
-        f"{say_size(entry.size):>9} ({','.join(sorted(names[holder] for holder in entry.holders))}) {printable(entry.path)}"
-        for entry in listed
-    )
+    say_lines(_file_line(entry, names) for entry in listed)
     return 0
+
+
+def _file_line(entry: ListedFile, names: dict[int, str]) -> str:
+    disks = ",".join(sorted(names[holder] for holder in entry.holders))
+    return f"{say_size(entry.size):>9} ({disks}) {printable(entry.path)}{WHILE_WRITTEN if entry.restless else ''}"
 
 
 def _nothing_listed(session: CommandSession, pattern: str, disk: BackupDisk | None) -> UsageError:

@@ -99,4 +99,6 @@ def _described(report: RestoreReport, names: dict[int, str]) -> dict[str, object
         "not_possible": report.taken,
         "unknown_owners": list(report.unknown_owners),
         "never_kept": report.never_kept,
+        "taken_while_written": report.restless,
+        "taken_while_written_names": list(report.restless_names),
     }

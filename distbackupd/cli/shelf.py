@@ -210,6 +210,8 @@ def _finish(session: CommandSession, report: RestoreReport) -> int:
                 "not_possible": report.taken,
                 "unknown_owners": list(report.unknown_owners),
                 "never_kept": report.never_kept,
+                "taken_while_written": report.restless,
+                "taken_while_written_names": list(report.restless_names),
             }
         )
     else:

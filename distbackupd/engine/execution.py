@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.ports import DiskStore, StagedCopy, Stop
+from distbackupd.engine.ports import DiskStore, OpenedFile, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.engine.rot import record_rot
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import ContentDiffers, Interrupted, SourceTrouble
+from distbackupd.model.errors import ContentDiffers, Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped, Remark
-from distbackupd.model.files import SourceFile, WaitingFile
+from distbackupd.model.files import SourceFile, TakenContent, TakenFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
 from distbackupd.model.rot import Reading
 
@@ -55,8 +55,10 @@ class _Outcome(NamedTuple):
 
     task: _Task
     staged: StagedCopy | None
-    problems: list[tuple[bytes, str]]
+    problems: list[tuple[bytes, SourceTrouble]]
     rotten: list[tuple[SourceFile, Reading]]
+    taken: TakenFile | None = None
+    """Another state of a file that never rests than was planned, which ``staged`` holds."""
 
 
 class Executor:
@@ -156,17 +158,18 @@ class Executor:
     def _copy_into_no_room(self, copy: Copy) -> None:
         """The disk cannot hold both: read the source first, then make room, then copy."""
         task = self._tasks([copy])[0]
-        problems: list[tuple[bytes, str]] = []
+        problems: list[tuple[bytes, SourceTrouble]] = []
         rotten: list[tuple[SourceFile, Reading]] = []
         for source in task.sources:
             waiting = WaitingFile(0, source.path, source.size, source.mtime_ns, 0, source.inode)
             try:
-                digest = self._bench.tree.hash_file(self._real(source), waiting, self._meter)
-                if digest != task.digest:
+                if source.restless:
+                    self._bench.tree.close_file(self._bench.tree.open_as_it_is(self._real(source)).descriptor)
+                elif self._bench.tree.hash_file(self._real(source), waiting, self._meter) != task.digest:
                     rotten.append((source, self._second_look(source, task)))
                     continue
             except SourceTrouble as trouble:
-                problems.append((source.path, str(trouble)))
+                problems.append((source.path, trouble))
                 continue
             self._meter.drain()
             self._evict(copy.victims)
@@ -205,15 +208,17 @@ class Executor:
         return outcomes
 
     def _stage(self, task: _Task) -> _Outcome:
-        problems: list[tuple[bytes, str]] = []
+        problems: list[tuple[bytes, SourceTrouble]] = []
         rotten: list[tuple[SourceFile, Reading]] = []
         size = task.copy.size
         if self._checks_existing and self._store.size_of(task.digest) == size:
             if not self._store.check(task.digest, size, self._meter).problem:
                 return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems, rotten)
             self._store.set_aside(task.digest)
-        for source in task.sources:
+        for source in sorted(task.sources, key=lambda source: source.restless):
             try:
+                if source.restless:
+                    return self._take(task, source)
                 descriptor = self._bench.tree.open_file(self._real(source), size, source.mtime_ns, source.inode)
                 try:
                     with self._meter.lane(size):
@@ -229,13 +234,35 @@ class Executor:
                 try:
                     rotten.append((source, self._second_look(source, task)))
                 except SourceTrouble as trouble:
-                    problems.append((source.path, str(trouble)))
+                    problems.append((source.path, trouble))
                 continue
             except SourceTrouble as trouble:
-                problems.append((source.path, str(trouble)))
+                problems.append((source.path, trouble))
                 continue
             return _Outcome(task, staged, problems, rotten)
         return _Outcome(task, None, problems, rotten)
+
+    def _take(self, task: _Task, source: SourceFile) -> _Outcome:
+        """A file that never rests is copied as it is now. Raises SourceTrouble."""
+        opened = self._bench.tree.open_as_it_is(self._real(source))
+        try:
+            size = min(task.copy.size, opened.size)
+            with self._meter.lane(size):
+                staged = self._store.stage_as_it_is(opened.descriptor, size, self._meter)
+            at_rest = staged.size == opened.size and self._is_unchanged(opened)
+        finally:
+            self._bench.tree.close_file(opened.descriptor)
+        if staged.digest == task.digest:
+            return _Outcome(task, staged, [], [])
+        content = TakenContent(staged.digest, staged.size, opened.mtime_ns, at_rest)
+        return _Outcome(task, staged, [], [], TakenFile(source.path, task.copy.object_id, content))
+
+    def _is_unchanged(self, opened: OpenedFile) -> bool:
+        try:
+            self._bench.tree.confirm_unchanged(opened.descriptor, opened.size, opened.mtime_ns)
+        except SourceTrouble:
+            return False
+        return True
 
     def _second_look(self, source: SourceFile, task: _Task) -> Reading:
         """What a source holds whose content was not as it is known. Raises SourceTrouble if it changed, or is right now."""
@@ -252,10 +279,12 @@ class Executor:
         accepted: list[_Outcome] = []
         given_up: list[StagedCopy] = []
         victims: list[Eviction] = []
+        changed: list[tuple[bytes, SourceTrouble]] = []
         for outcome in outcomes:
             for source, reading in outcome.rotten:
                 record_rot(self._bench, source.path, source.object_id, reading)
             if outcome.staged is None:
+                changed += outcome.problems
                 self._tell_skipped(outcome)
                 continue
             copy = outcome.task.copy
@@ -268,22 +297,33 @@ class Executor:
             victims.extend(copy.victims)
             accepted.append(outcome)
         self._store.discard(given_up)
+        others = [(path, str(trouble)) for path, trouble in changed if isinstance(trouble, SourceChanged)]
+        if others:
+            self._bench.catalogue.problems.record_uncopied(others, self._bench.clock.now())
         if not accepted:
             return
         if victims:
             # The newcomers' bytes must be safe before anything leaves for them.
             self._store.flush()
             self._evict(victims, accounted=True)
-        unplaced = self._store.commit(
-            [outcome.staged for outcome in accepted if outcome.staged and not outcome.staged.placed]
-        )
-        placed = [outcome.task.copy for outcome in accepted if outcome.task.digest not in unplaced]
-        self._objects.record_copies(self._disk.id, [copy.object_id for copy in placed])
+        # By digest, for files that never rest may have turned out to hold the same.
+        staged = {item.staged.digest: item.staged for item in accepted if item.staged and not item.staged.placed}
+        unplaced = self._store.commit(list(staged.values()))
+        placed = [outcome for outcome in accepted if outcome.staged and outcome.staged.digest not in unplaced]
+        self._objects.record_copies(self._disk.id, [self._held_by(outcome) for outcome in placed])
+        as_planned = [outcome.task.copy.object_id for outcome in placed if outcome.taken is None]
+        self._bench.catalogue.problems.forget_copied(as_planned)
         self._confirm_removals(flushed=True)
         self.done.copied_objects += len(placed)
-        self.done.copied_bytes += sum(copy.size for copy in placed)
+        self.done.copied_bytes += sum(outcome.staged.size for outcome in placed if outcome.staged)
         if unplaced:
-            self._give_up([outcome.task.copy for outcome in accepted if outcome.task.digest in unplaced])
+            self._give_up([item.task.copy for item in accepted if item.staged and item.staged.digest in unplaced])
+
+    def _held_by(self, outcome: _Outcome) -> int:
+        """The object that lies on the disk now."""
+        if outcome.taken is None:
+            return outcome.task.copy.object_id
+        return self._bench.catalogue.restless.record_taken(outcome.taken, self._bench.clock.now())
 
     def _give_up(self, copies: Sequence[Copy]) -> None:
         """Their places on the disk are damaged; other disks get them."""
@@ -321,8 +361,8 @@ class Executor:
             # all its files are known to be rotten.
             return
         self.done.skipped += 1
-        for path, reason in outcome.problems:
-            self._bench.reporter.tell(FileSkipped(path, reason))
+        for path, trouble in outcome.problems:
+            self._bench.reporter.tell(FileSkipped(path, str(trouble)))
 
     def _real(self, source: SourceFile) -> bytes:
         real = self._tree.real_path(source.path)

@@ -11,7 +11,7 @@ from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped
-from distbackupd.model.files import HashedFile, WaitingFile
+from distbackupd.model.files import HashedFile, TakenContent, WaitingFile
 from distbackupd.model.problems import FailedReading
 
 _TASK_FILES = 64
@@ -94,17 +94,22 @@ class _Recorder:
 
 def _accept(
     bench: Bench,
-    results: Sequence[tuple[WaitingFile, bytes | SourceTrouble]],
+    results: Sequence[tuple[WaitingFile, bytes | TakenContent | SourceTrouble]],
     outcome: HashingOutcome,
     failed: list[FailedReading],
 ) -> Iterator[HashedFile]:
     """Count and report; the files whose hash is known now. What ``failed`` is added there."""
     for waiting, result in results:
-        if isinstance(result, bytes):
+        if isinstance(result, TakenContent):
+            outcome.files += 1
+            outcome.read_bytes += result.size
+            bench.catalogue.restless.amend_waiting(waiting.ticket, result)
+            yield HashedFile(waiting.ticket, result.digest)
+        elif isinstance(result, bytes):
             outcome.files += 1
             outcome.read_bytes += waiting.size
             yield HashedFile(waiting.ticket, result)
-        elif isinstance(result, SourceChanged):
+        elif isinstance(result, SourceChanged) and not waiting.restless:
             outcome.changing.append(waiting)
         else:
             outcome.skipped += 1
@@ -128,8 +133,8 @@ def _next_page(waiting: Iterator[WaitingFile]) -> list[WaitingFile]:
 
 def _hash_chunk(
     bench: Bench, tree: VirtualTree, chunk: list[WaitingFile], meter: Meter
-) -> list[tuple[WaitingFile, bytes | SourceTrouble]]:
-    results: list[tuple[WaitingFile, bytes | SourceTrouble]] = []
+) -> list[tuple[WaitingFile, bytes | TakenContent | SourceTrouble]]:
+    results: list[tuple[WaitingFile, bytes | TakenContent | SourceTrouble]] = []
     for waiting in chunk:
         if meter.is_set():
             break
@@ -137,7 +142,10 @@ def _hash_chunk(
         assert real is not None
         try:
             with meter.lane(waiting.size):
-                results.append((waiting, bench.tree.hash_file(real, waiting, meter)))
+                if waiting.restless:
+                    results.append((waiting, bench.tree.take_file(real, waiting, meter)))
+                else:
+                    results.append((waiting, bench.tree.hash_file(real, waiting, meter)))
         except SourceTrouble as trouble:
             results.append((waiting, trouble))
         except Interrupted:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from distbackupd.engine.ports import Placement, Reporter
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import BadCopyFound, Remark
-from distbackupd.model.files import EntryKind, RestoreEntry
+from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
 from distbackupd.model.text import join_words, printable, say_count
 from distbackupd.planning.disk_choice import NOTHING, Share
 
@@ -27,7 +27,8 @@ class RestoreReport:
     copy was met. ``not_kept``: what the destination could not take, by kind. ``taken``: entries whose names, or those of
     folders above them, the destination takes for those of others; ``taken_names`` the first ones, each with the path that
     has its place, or None. ``unknown_owners``: names that this machine does not know. ``never_kept``: what was seen at the
-    source and is of a kind that no backup keeps, such as a socket.
+    source and is of a kind that no backup keeps, such as a socket. ``restless``: restored files that were taken while they
+    were written, ``restless_names`` the first ones.
     """
 
     restored: int
@@ -45,6 +46,8 @@ class RestoreReport:
     taken_names: tuple[tuple[bytes, bytes | None], ...]
     unknown_owners: tuple[str, ...]
     never_kept: int
+    restless: int
+    restless_names: tuple[bytes, ...]
 
     @property
     def complete(self) -> bool:
@@ -99,6 +102,8 @@ class Tally:
     taken_names: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     unknown_owners: set[str] = field(default_factory=set)
     never_kept: list[bytes] = field(default_factory=list)
+    restless: int = 0
+    restless_names: list[bytes] = field(default_factory=list)
 
     def place(self, entry: RestoreEntry, placement: Placement, written: bool = True) -> None:
         """It was placed, or not; ``written``: its content was written."""
@@ -106,6 +111,10 @@ class Tally:
             self.restored += 1
             if written and entry.kind is EntryKind.FILE:
                 self.restored_bytes += entry.size
+            if entry.flags & EntryFlag.RESTLESS:
+                self.restless += 1
+                if len(self.restless_names) < NAMES_KEPT:
+                    self.restless_names.append(entry.path)
         elif placement is Placement.LEFT_ALONE:
             self.left_alone += 1
         elif placement is Placement.IN_THE_WAY:
@@ -170,6 +179,16 @@ class Tally:
             if len(self.never_kept) > NAMES_KEPT:
                 names.append(f"{len(self.never_kept) - NAMES_KEPT:,} more")
             self.reporter.tell(Remark(f"not restored, for no backup keeps such things as sockets: {join_words(names)}"))
+        if self.restless:
+            shown = [printable(path) for path in self.restless_names]
+            more = [f"{self.restless - len(shown):,} more"] if self.restless > len(shown) else []
+            were = "it was" if self.restless == 1 else "they were"
+            self.reporter.tell(
+                Remark(
+                    f"{say_count(self.restless, 'file')} taken while {were} written, so parts may be of different moments: "
+                    f"{join_words([*shown, *more])}"
+                )
+            )
         if self.unknown_owners:
             self.reporter.tell(Remark(_said_unknown(sorted(self.unknown_owners))))
         if not_kept:
@@ -194,6 +213,8 @@ class Tally:
             taken_names=tuple(self.taken_names),
             unknown_owners=tuple(sorted(self.unknown_owners)),
             never_kept=len(self.never_kept),
+            restless=self.restless,
+            restless_names=tuple(self.restless_names),
         )
 
 

@@ -22,7 +22,7 @@ from distbackupd.engine.scan_failures import failures_remembered
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, SourceLocked
-from distbackupd.model.files import Entry, EntryKind, KnownEntry, ProblemKind, WaitingFile
+from distbackupd.model.files import Entry, EntryFlag, EntryKind, KnownEntry, ProblemKind, WaitingFile
 from distbackupd.model.problems import FailedReading
 from distbackupd.model.text import printable
 from distbackupd.planning.brake import BrakeThresholds
@@ -109,6 +109,7 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
             mapped = [source.virtual_path for source in tree.sources]
             tally.gone += files.forget_below(b"/", mapped, scanner.now)
             bench.catalogue.problems.forget_below(b"/", mapped)
+            bench.catalogue.problems.forget_gone()
     except BaseException:
         files.rollback() if options.simulate else files.commit()
         raise
@@ -403,11 +404,14 @@ class _Scanner:
         added: list[tuple[Entry, int | None]] = [(entry, None) for entry in comparison.new]
         changed = [(known.row, entry, content) for known, entry, content in comparison.changed]
         waiting: list[tuple[Entry, int | None]] = []
+        restless = self._restless(virtual, comparison)
         for entry, known in comparison.read:
             content = self._known_content(virtual, entry)
-            if content is None and self._only is not None and join(virtual, entry.name) not in self._only:
+            if content is None and not self._may_read(virtual, entry, restless):
                 continue
             if content is None:
+                if entry.name in restless:
+                    entry = entry._replace(flags=entry.flags | EntryFlag.RESTLESS)  # noqa: PLW2901 - the same file
                 waiting.append((entry, known.row if known else None))
             elif known is None:
                 added.append((entry, content))
@@ -433,6 +437,19 @@ class _Scanner:
             changes = FolderChanges(added, changed, touched, gone, waiting)
             self._files.record_folder(virtual, with_inode_flags(self._bench.tree, real, changes), self.now)
         return {entry.name for entry, _ in comparison.read} if comparison.read else set()
+
+    def _restless(self, virtual: bytes, comparison: FolderComparison) -> set[bytes]:
+        """Files that change whenever they are read."""
+        if not comparison.read:
+            return set()
+        taken = {known.name for _, known in comparison.read if known is not None and known.flags & EntryFlag.RESTLESS}
+        return taken | self._bench.catalogue.problems.restless(virtual)
+
+    def _may_read(self, virtual: bytes, entry: Entry, restless: Collection[bytes]) -> bool:
+        """A file that never rests is read once in each scan of everything, and not whenever somebody writes to it."""
+        if self._only is not None:
+            return join(virtual, entry.name) in self._only
+        return self._options.folders is None or entry.name not in restless
 
     def _known_content(self, virtual: bytes, entry: Entry) -> int | None:
         """The object of a renamed or linked file, or the one that a side file names."""

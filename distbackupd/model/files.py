@@ -27,6 +27,8 @@ class EntryFlag(IntFlag):
     """Fewer blocks than its size needs: runs of zeros become holes."""
     MOUNT_POINT = 4
     """A folder on which something was mounted: when nothing is, it is another folder."""
+    RESTLESS = 8
+    """It was written whenever it was read, so it was taken as it was read: its parts may be of different moments."""
 
 
 class InodeFlag(IntFlag):
@@ -71,6 +73,8 @@ class ProblemKind(IntEnum):
     """A thing that no backup keeps, such as a socket."""
     LEFT_OUT = 3
     """What this program keeps there itself: a backup disk's layout, the catalogue. It is no part of the backup."""
+    UNCOPIED = 4
+    """A regular file that was another one whenever it was to be copied."""
 
 
 class Attributes(NamedTuple):
@@ -142,6 +146,28 @@ class WaitingFile(NamedTuple):
     mtime_ns: int
     device: int
     inode: int
+    restless: bool = False
+    """Whether it is taken as it is, for it never rests."""
+
+
+class TakenContent(NamedTuple):
+    """What was read of a file that never rests: the content, and size and mtime when it was opened.
+
+    ``at_rest``: this time nothing was written to it meanwhile.
+    """
+
+    digest: bytes
+    size: int
+    mtime_ns: int
+    at_rest: bool
+
+
+class TakenFile(NamedTuple):
+    """A restless file, of which another state lies on a disk than the object that was planned: what it was then."""
+
+    path: bytes
+    planned: int
+    content: TakenContent
 
 
 class HashedFile(NamedTuple):
@@ -159,6 +185,7 @@ class SourceFile(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    restless: bool = False
 
 
 class RestoreEntry(NamedTuple):
@@ -190,3 +217,4 @@ class ListedFile(NamedTuple):
     size: int
     mtime_ns: int
     holders: frozenset[int]
+    restless: bool = False

@@ -11,7 +11,8 @@ class Version(NamedTuple):
     """What a path was from ``seen`` until before ``gone`` (unix seconds; 0: it still is).
 
     ``attributes`` is the number under which owner, mode and extended attributes are interned; ``digest`` is None for all
-    but non-empty regular files; ``holders`` are the disks that hold its content now.
+    but non-empty regular files; ``holders`` are the disks that hold its content now. ``restless``: it was taken while it was
+    written.
     """
 
     path: bytes
@@ -24,6 +25,7 @@ class Version(NamedTuple):
     holders: frozenset[int]
     seen: int
     gone: int
+    restless: bool = False
 
     @property
     def is_held(self) -> bool:

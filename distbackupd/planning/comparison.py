@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryKind, KnownEntry
+from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryFlag, EntryKind, KnownEntry
 
 _SEEN_FLAGS = (1 << INODE_FLAGS_SHIFT) - 1
 
@@ -32,7 +32,7 @@ def compare_folder(
 
     A regular file's content counts as unchanged when size, modification time (to the nanosecond) and inode are the
     same; the inode says nothing where the file system keeps none (0) or the device is another one: then the tree was
-    mounted anew or moved.
+    mounted anew or moved. What was taken while it was written is always to be read again.
     """
     comparison = FolderComparison([], [], [], [], [])
     known_by_name = {entry.name: entry for entry in known}
@@ -57,6 +57,7 @@ def compare_folder(
 def _same_content(before: KnownEntry, entry: Entry) -> bool:
     return (
         before.object_id is not None
+        and not before.flags & EntryFlag.RESTLESS
         and before.kind == entry.kind
         and before.size == entry.size
         and before.mtime_ns == entry.mtime_ns

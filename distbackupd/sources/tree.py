@@ -8,9 +8,18 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 
-from distbackupd.engine.ports import FolderState, Pulse
+from distbackupd.engine.ports import FolderState, OpenedFile, Pulse
 from distbackupd.model.errors import DistbackupError, SourceChanged, SourceTrouble
-from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, InodeFlag, ProblemKind, WaitingFile
+from distbackupd.model.files import (
+    Attributes,
+    Entry,
+    EntryFlag,
+    EntryKind,
+    InodeFlag,
+    ProblemKind,
+    TakenContent,
+    WaitingFile,
+)
 from distbackupd.model.problems import FoundProblem
 from distbackupd.model.text import say_size
 from distbackupd.sources import sidecar
@@ -188,6 +197,36 @@ class FolderTree:
     def take_inode_flags(self) -> dict[int, InodeFlag]:
         """The same of files that were hashed since, by ticket; only of those that have any."""
         return self._flags.take()
+
+    def open_as_it_is(self, path: bytes) -> OpenedFile:
+        """Open whichever regular file stands there, to be read from its start. Raises SourceTrouble."""
+        try:
+            descriptor = self._open(path)
+        except OSError as error:
+            raise _trouble(error, "cannot be read") from error
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or not 0 < state.st_size <= _LARGEST_FILE:
+            os.close(descriptor)
+            raise SourceChanged("it changed since it was scanned")
+        return OpenedFile(descriptor, state.st_size, kept_time(state.st_mtime_ns))
+
+    def take_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> TakenContent:
+        """What can be read of the file now, however it changes meanwhile. Raises SourceTrouble, Interrupted."""
+        opened = self.open_as_it_is(path)
+        try:
+            self._flags.note(opened.descriptor, waiting.ticket)
+            before = os.fstat(opened.descriptor)
+            read, digest = hash_descriptor(opened.descriptor, opened.size, pulse, at_most=True)
+            if not read:
+                raise SourceChanged("it is empty now")
+            after = os.fstat(opened.descriptor)
+        except OSError as error:
+            raise _trouble(error, "cannot be read") from error
+        finally:
+            os.close(opened.descriptor)
+        states = [(state.st_size, state.st_mtime_ns, state.st_ctime_ns) for state in (before, after)]
+        at_rest = states[0] == states[1] and (read, opened.mtime_ns) == (before.st_size, kept_time(before.st_mtime_ns))
+        return TakenContent(digest, read, opened.mtime_ns, at_rest)
 
     def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> FileReading:
         """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""

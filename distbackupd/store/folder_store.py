@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -108,6 +109,14 @@ class FolderStore:
                 old.append(self._unfinished + b"/" + name)
         self._remove(old)
         return kept
+
+    def stage_as_it_is(self, descriptor: int, size: int, pulse: Pulse) -> StagedCopy:
+        """Copy at the most ``size`` bytes, whatever they are, hashing on the way. Thread-safe."""
+        path = self._unfinished + b"/restless-%d" % threading.get_ident()
+        digest, size = staging.stage_as_it_is(descriptor, path, self._bad, self.root, size, pulse)
+        with in_words(self.root):
+            os.rename(path, self._unfinished_path(digest))
+        return StagedCopy(digest, size)
 
     def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
         """Copy from ``descriptor`` to a temporary file, hashing on the way. Thread-safe."""

@@ -31,6 +31,40 @@ def stage(descriptor: int, path: bytes, aside: bytes, root: bytes, digest: bytes
         _stage_large(descriptor, path, aside, root, digest, size, pulse)
 
 
+def stage_as_it_is(descriptor: int, path: bytes, aside: bytes, root: bytes, size: int, pulse: Pulse) -> tuple[bytes, int]:
+    """Copy at the most ``size`` bytes, whatever they are; their hash and how many they were.
+
+    Raises SourceTrouble, DiskTrouble, Interrupted.
+    """
+    with in_words(root):
+        target = create_file(path, aside)
+    state = hashlib.sha256()
+    total = 0
+    finished = False
+    try:
+        buffer = thread_buffer()
+        while total < size and (count := _read_source_into(descriptor, buffer)):
+            if pulse.is_set():
+                raise Interrupted("stopped while a file was copied; it will be copied again")
+            filled = memoryview(buffer)[: min(count, size - total)]
+            state.update(filled)
+            with in_words(root):
+                _write_all(target, filled)
+            total += len(filled)
+            pulse.beat(len(filled))
+        if not total:
+            raise SourceChanged("it is empty now")
+        with in_words(root):
+            os.fsync(target)
+        finished = True
+    finally:
+        os.close(target)
+        if not finished:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    return state.digest(), total
+
+
 def _write_small(path: bytes, aside: bytes, root: bytes, content: bytes) -> None:
     try:
         target = create_file(path, aside)

@@ -106,6 +106,13 @@ class FakeDiskStore:
             self.staged_count += 1
         return StagedCopy(digest, size)
 
+    def stage_as_it_is(self, descriptor: int, size: int, pulse: Pulse) -> StagedCopy:
+        content = os.read(descriptor, size)
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.seek(0)
+            return self.stage(file.fileno(), hashlib.sha256(content).digest(), len(content), pulse)
+
     def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
         for copy in staged:
             self._work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -287,3 +288,131 @@ def test_a_terminal_that_shows_no_umlauts_breaks_nothing(scene: Scene) -> None:
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert "/\\xe4\n" in out
+
+
+class Appending(Busy):
+    """Somebody who appends to a log, line by line and without a pause."""
+
+    def _run(self) -> None:
+        (path,) = self._paths
+        with path.open("ab", buffering=0) as file:
+            while not self._stop.wait(0.0002):
+                file.write(b"another line\n")
+
+
+def test_a_file_that_never_rests_is_copied_after_three_scans_marked_and_restored(scene: Scene) -> None:
+    log = scene.source / "log"
+    log.write_bytes(os.urandom(80 << 20))
+    with Appending(log):
+        for _ in range(2):
+            assert scene.dsb("update").status == 3
+            (problem,) = scene.dsb.json("ls", "--problems")
+            assert (problem["path"], problem["kind"], problem["earlier_version"]) == ("/log", "unread", False)
+        assert problem["tries"] == 2
+        for command in (("info",), ("status",)):
+            assert "Not read: 1 file, " in scene.dsb.ok(*command)
+        told = scene.dsb.ok("ls", "--problems")
+        assert "(2 tries) /log: it changed while it was read; no earlier version of it is known\n" in told
+        scene.dsb.ok("update")
+        assert scene.dsb.json("ls", "--problems") == []
+        assert "Not read" not in scene.dsb.ok("info")
+        assert scene.dsb("backup", "one").status == 0
+    assert [entry["path"] for entry in scene.dsb.json("ls") if entry["taken_while_written"]] == ["/log"]
+    assert " (one) /log (taken while it was written)\n" in scene.dsb.ok("ls")
+    assert "/log (taken while it was written)\n" in scene.dsb.ok("log", "/log")
+    assert "No bad files" in scene.dsb.ok("verify", "one")
+    done = scene.dsb("restore", "--to", scene.place / "restored")
+    assert done.status == 0
+    assert "1 file taken while it was written, so parts may be of different moments: /log" in done.err + done.out
+    assert (scene.place / "restored" / "log").stat().st_size == next(
+        entry["size"] for entry in scene.dsb.json("ls") if entry["path"] == "/log"
+    )
+    scene.dsb("update")
+    assert not any(entry["taken_while_written"] for entry in scene.dsb.json("ls"))
+    scene.dsb("backup", "one")
+    scene.dsb.ok("restore", "--overwrite", "--to", scene.place / "restored")
+    assert (scene.place / "restored" / "log").read_bytes() == log.read_bytes()
+
+
+FAR = (10_000_000_000, 20_000_000_000, -10_000_000_000, -9_300_000_000, -1, 0, 2**34, 2**40, -(2**40))
+"""Times in seconds, of which each file system keeps what it can."""
+
+
+def make_odd_entries(place: Path) -> int:
+    """Entries that are all that an entry may be; how many regular files with content are among them."""
+    base = os.fsencode(place)
+    files = 0
+    for number, seconds in enumerate(FAR):
+        path = base + b"/time %d" % number
+        with open(path, "wb") as file:
+            file.write(path)
+        os.utime(path, ns=(seconds * 10**9, seconds * 10**9 + number))
+        folder = base + b"/folder %d" % number
+        os.mkdir(folder)
+        with open(folder + b"/\xff\n\x1b[2J", "wb") as file:
+            file.write(folder)
+        os.utime(folder, ns=(0, seconds * 10**9))
+        files += 2
+    for name in (b" ", b"\n", b"n" * 255, bytes(range(1, 47)) + bytes(range(48, 200))):
+        with open(base + b"/" + name, "wb") as file:
+            file.write(b"named " + name)
+        os.chown(base + b"/" + name, 2**32 - 2, 2**32 - 2)
+        files += 1
+    for length in (4095, 4000, 3900, 1000):
+        # How long a target may be differs.
+        with contextlib.suppress(OSError):
+            os.symlink(b"t" * length, base + b"/link to %d" % length)
+    os.mknod(base + b"/device", 0o600 | stat.S_IFCHR, os.makedev(4095, 1048575))
+    os.mknod(base + b"/socket", 0o600 | stat.S_IFSOCK)
+    os.mkfifo(base + b"/fifo")
+    with open(base + b"/attributes", "wb") as file:
+        file.write(b"with attributes")
+        for number in range(50):
+            try:
+                os.setxattr(file.fileno(), b"user.\xfe%d" % number, bytes(60_000 if number == 7 else 20))
+            except OSError:
+                continue
+    return files + 1
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("kind", ["ext4", "btrfs", "tmpfs"])
+def test_no_entry_ends_a_scan_on_any_file_system(tmp_path: Path, kind: str) -> None:
+    dsb = Dsb(tmp_path / "catalogue")
+    (tmp_path / "disk").mkdir()
+    with contextlib.ExitStack() as stack:
+        if kind == "tmpfs":
+            source = stack.enter_context(mounted_at("tmpfs", tmp_path / "source", "-t", "tmpfs"))
+            for name in ("huge", "huge too"):
+                with (source / name).open("wb") as file:
+                    file.truncate(2**63 - 4096)
+        else:
+            disk = stack.enter_context(loop_disk(tmp_path, filesystem_type=kind))
+            source = stack.enter_context(mounted_at(disk.device, tmp_path / "source"))
+        files = make_odd_entries(source)
+        dsb.ok("source", "map", "/", source)
+        dsb.ok("disk", "add", "one", tmp_path / "disk", "--folder")
+        done = dsb("update")
+        assert done.status == (3 if kind == "tmpfs" else 0), done.err
+        assert "Traceback" not in done.err
+        again = dsb("update")
+        assert "0 new, 0 changed, 0 gone" in again.out or kind == "tmpfs"
+        assert "hashed" not in again.out, "what does not fit is the same the next time"
+        listed = dsb.json("ls", "--problems")
+        assert {item["path"]: item["kind"] for item in listed}["/socket"] == "not_kept"
+        assert all(
+            item["path"].startswith("/time") or item["path"].startswith("/folder")
+            for item in listed
+            if item["kind"] == "inexact"
+        )
+        far = sum(not -(2**63) <= os.lstat(path).st_mtime_ns < 2**63 for path in source.glob("[tf]*"))
+        assert sum(item["kind"] == "inexact" for item in listed) == far
+        assert far or kind == "ext4"
+        assert f"copied {files} objects" in dsb.ok("backup", "one").replace(",", "")
+        dsb("restore", "--to", tmp_path / "restored")
+        for path in source.rglob("*"):
+            restored = tmp_path / "restored" / path.relative_to(source)
+            if stat.S_ISREG(path.lstat().st_mode) and not path.name.startswith("huge"):
+                assert restored.read_bytes() == path.read_bytes()
+                # The file system that is restored to may not take the large one.
+                assert len(set(os.listxattr(path)) ^ set(os.listxattr(restored))) <= 1

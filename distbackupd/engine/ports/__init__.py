@@ -27,8 +27,9 @@ from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.mounting import Mounter
 from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.recovery import CatalogueCopies
+from distbackupd.engine.ports.restless import RestlessTable
 from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceReading
-from distbackupd.engine.ports.sources import FolderState, SourceTree
+from distbackupd.engine.ports.sources import FolderState, OpenedFile, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
 from distbackupd.engine.ports.target import BadContent, EntryRefused, NameTaken, Placement, RestoreTarget, TargetTrouble
 from distbackupd.engine.ports.upheavals import Upheaval, UpheavalTable
@@ -56,11 +57,13 @@ __all__ = [
     "Mounter",
     "NameTaken",
     "ObjectTable",
+    "OpenedFile",
     "Placement",
     "ProblemTable",
     "Pulse",
     "Reporter",
     "Rescue",
+    "RestlessTable",
     "RestoreTarget",
     "RotTable",
     "SessionSummary",

@@ -9,6 +9,7 @@ from distbackupd.engine.ports.accounts import AccountTable
 from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.problems import ProblemTable
+from distbackupd.engine.ports.restless import RestlessTable
 from distbackupd.engine.ports.rot import RotTable
 from distbackupd.engine.ports.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
@@ -275,6 +276,10 @@ class Catalogue(Protocol):
     @property
     def rot(self) -> RotTable:
         """Files whose content rotted."""
+
+    @property
+    def restless(self) -> RestlessTable:
+        """Files that never rest."""
 
     @property
     def problems(self) -> ProblemTable:

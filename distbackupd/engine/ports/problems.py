@@ -28,6 +28,18 @@ class ProblemTable(Protocol):
     def forget_read(self) -> None:
         """What ``record_hashes`` was given last could be read. Durable when it returns."""
 
+    def record_uncopied(self, paths: Sequence[tuple[bytes, str]], now: int) -> None:
+        """These living files were others, for a reason, when they were to be copied. Durable when it returns.
+
+        After two such sessions ``FileTable.sources_of`` calls them restless.
+        """
+
+    def forget_copied(self, objects: Sequence[int]) -> None:
+        """The files with these contents were copied as they are known. Durable when it returns."""
+
+    def forget_gone(self) -> None:
+        """Forget what sessions met with files that are no more. Part of the scan's transaction."""
+
     def restless(self, folder: bytes) -> set[bytes]:
         """Names of files in the folder that changed whenever they were read, in two scans or more."""
 

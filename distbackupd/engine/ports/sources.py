@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.rot import SourceReading
 from distbackupd.engine.ports.working import Pulse
-from distbackupd.model.files import Entry, InodeFlag, WaitingFile
+from distbackupd.model.files import Entry, InodeFlag, TakenContent, WaitingFile
 from distbackupd.model.problems import FoundProblem
 
 
@@ -16,6 +16,14 @@ class FolderState(NamedTuple):
 
     device: int
     empty: bool
+
+
+class OpenedFile(NamedTuple):
+    """An open file, with its size and mtime as they were then."""
+
+    descriptor: int
+    size: int
+    mtime_ns: int
 
 
 class SourceTree(Protocol):
@@ -72,6 +80,15 @@ class SourceTree(Protocol):
 
     def take_inode_flags(self) -> dict[int, InodeFlag]:
         """The same of files that were hashed since it was asked last, by ticket; only of those that have any."""
+
+    def open_as_it_is(self, path: bytes) -> OpenedFile:
+        """Open whichever regular file, not empty, stands there. For files that never rest. Raises SourceTrouble."""
+
+    def take_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> TakenContent:
+        """What can be read of the file now, however it changes meanwhile: at the most what it has when it is opened.
+
+        Thread-safe. Raises SourceTrouble, Interrupted.
+        """
 
     def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> SourceReading:
         """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""

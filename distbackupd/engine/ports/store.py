@@ -69,6 +69,12 @@ class DiskStore(Protocol):
         is left behind then. Raises Interrupted.
         """
 
+    def stage_as_it_is(self, descriptor: int, size: int, pulse: Pulse) -> StagedCopy:
+        """Copy at the most ``size`` bytes from ``descriptor``, whatever they are; what they were is in the result.
+
+        Raises SourceTrouble when it cannot be read or has nothing; nothing is left behind then. Raises Interrupted.
+        """
+
     def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
         """Make staged copies durable under their final names.
 

@@ -348,7 +348,7 @@ def test_sources_of_names_living_files_by_path(catalogue: Catalogue) -> None:
     identifier = object_id(catalogue, b"/b/x")
     catalogue.files.record_folder(b"/a", changes(added=[(entry(b"y"), identifier)]), 2)
     assert [item.path for item in catalogue.files.sources_of([identifier])] == [b"/a/y", b"/b/x"]
-    assert catalogue.files.sources_of([identifier])[1] == (identifier, b"/b/x", 5, 1000, 50)
+    assert catalogue.files.sources_of([identifier])[1] == (identifier, b"/b/x", 5, 1000, 50, False)
     remove(catalogue, b"/b", b"x", now=3)
     assert [item.path for item in catalogue.files.sources_of([identifier])] == [b"/a/y"]
     assert catalogue.files.sources_of([]) == []

@@ -10,7 +10,7 @@ from distbackupd.model.files import ProblemKind
 from distbackupd.model.problems import FailedReading, FoundProblem, Problem, Unread
 from tests.unit.catalogue.making import add_files, entry, hash_all, wait_for_hash
 
-UNREAD, INEXACT, NOT_KEPT = ProblemKind
+UNREAD, INEXACT, NOT_KEPT, *_ = ProblemKind
 
 
 @pytest.fixture

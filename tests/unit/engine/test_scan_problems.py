@@ -19,7 +19,7 @@ from distbackupd.sources import tree
 from tests.bed.loop_disks import mounted_at
 from tests.unit.engine.scenes import Scene, scene_at, sha256
 
-UNREAD, INEXACT, NOT_KEPT = ProblemKind
+UNREAD, INEXACT, NOT_KEPT, *_ = ProblemKind
 
 
 @pytest.fixture
