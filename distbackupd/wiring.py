@@ -27,6 +27,7 @@ from distbackupd.engine.reminders import is_reminder_due, remind
 from distbackupd.engine.rereading import Rereader
 from distbackupd.engine.scan import SCANNED, ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_volume
+from distbackupd.engine.timekeeping import SteadyClock, look_at_clock
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.hotplug.commands import Commands
@@ -55,6 +56,7 @@ __all__ = [
     "Arrivals",
     "CatalogueCopies",
     "Engine",
+    "at_work",
     "bench_on",
     "brake_thresholds",
     "current_activity",
@@ -79,7 +81,7 @@ __all__ = [
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """See :class:`distbackupd.engine.ports.MachineClock`."""
 
     def now(self) -> int:
         """Unix time in whole seconds."""
@@ -88,6 +90,28 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that never jump."""
         return time.monotonic()
+
+    def running(self) -> float:
+        """Seconds since the machine was started, with those in which it slept."""
+        try:
+            return float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        except OSError:
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def boot(self) -> str:
+        """A name of this start of the machine; empty where the kernel does not tell."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+
+@contextlib.contextmanager
+def at_work(bench: Bench, folder: Path, activity: str) -> Iterator[None]:
+    """Hold the catalogue in ``folder``, and record moments that are right, while the context lasts. Raises EngineBusy."""
+    with engine_lock(folder, activity):
+        look_at_clock(bench)
+        yield
 
 
 def open_store(root: bytes, mount: Mount) -> DiskStore:
@@ -170,7 +194,7 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter, folder:
         mounter=mounter,
         open_store=open_store,
         reporter=reporter,
-        clock=SystemClock(),
+        clock=SteadyClock(SystemClock()),
         rescued=RescueFolder(bytes(folder / "rescued")),
         folder=os.path.realpath(os.fsencode(folder)),
         accounts=SystemAccounts(),
@@ -232,7 +256,7 @@ class Engine:
         self._folder = folder
         self._bench = bench
         self._settings = settings
-        self._rereader = Rereader(bench, lambda: engine_lock(folder, "distbackupd noting what it read again"))
+        self._rereader = Rereader(bench, lambda: at_work(bench, folder, "distbackupd noting what it read again"))
 
     def reread(self, stop: Stop) -> None:
         """Read sources again for a short while, if that is due. Holds the lock only while it notes what it found."""
@@ -240,7 +264,7 @@ class Engine:
 
     def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False) -> ScanFinished:
         """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""
-        with engine_lock(self._folder, "distbackupd scanning"):
+        with at_work(self._bench, self._folder, "distbackupd scanning"):
             options = ScanOptions(folders=folders, ignore_lock=ignore_lock, brake=brake_thresholds(self._settings))
             return scan(self._bench, options, stop)
 
@@ -257,7 +281,7 @@ class Engine:
 
         Raises EngineBusy, Interrupted, and DiskTrouble that is told already.
         """
-        with engine_lock(self._folder, "distbackupd backing up"):
+        with at_work(self._bench, self._folder, "distbackupd backing up"):
             done = back_up_volume(self._bench, volume, session_options(self._settings), stop, waiting)
             self._tell_wanted()
             return done
@@ -267,19 +291,19 @@ class Engine:
     ) -> None:
         """A session with an enrolled disk that somebody named. Raises UsageError, EngineBusy, Interrupted, DiskTrouble."""
         options = session_options(self._settings, wish_policy(self._settings, wish))
-        with engine_lock(self._folder, f"distbackupd backing up to {name}"):
+        with at_work(self._bench, self._folder, f"distbackupd backing up to {name}"):
             back_up_disk(self._bench, find_disk(self._bench, name), options, stop, begins, waiting)
             self._tell_wanted()
 
     def eject(self, name: str) -> None:
         """Unmount an enrolled disk wherever it is mounted. Raises UsageError, EngineBusy, DiskTrouble."""
-        with engine_lock(self._folder, f"distbackupd ejecting {name}"):
+        with at_work(self._bench, self._folder, f"distbackupd ejecting {name}"):
             eject(self._bench, find_disk(self._bench, name), self._settings.power_off)
 
     def remind(self) -> None:
         """Once a day, tell which disks stayed away for too long, and which one to bring. Raises EngineBusy."""
         if is_reminder_due(self._bench):
-            with engine_lock(self._folder, "distbackupd reminding"):
+            with at_work(self._bench, self._folder, "distbackupd reminding"):
                 remind(self._bench, self._settings.remind_after_seconds)
 
     def protection(self) -> Protection:

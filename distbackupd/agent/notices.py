@@ -261,6 +261,9 @@ class Narrator:
     def _brake_released(self, _: News) -> Telling:
         return [Withdrawn("brake")]
 
+    def _clock_wrong(self, news: News) -> Telling:
+        return [_attention("clock", "The clock is wrong", capital(news.sentence, ""))]
+
     def _disk_not_seen(self, news: News) -> Telling:
         title, _, told = news.sentence.partition("; ")
         return [_attention(f"unseen:{news.disk}", title, capital(told, news.disk), news.disk)]
@@ -361,5 +364,6 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "Braked": Narrator._braked,
     "BrakeLifted": Narrator._brake_released,
     "BrakeReleased": Narrator._brake_released,
+    "ClockWrong": Narrator._clock_wrong,
 }
 """Each kind of event that somebody at a desk is told, or that what they are told depends on."""

@@ -14,6 +14,7 @@ from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.finding import FindingTable
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
+from distbackupd.catalogue.moments import MomentTable
 from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.problems import ProblemTable
 from distbackupd.catalogue.restless import RestlessTable
@@ -41,6 +42,7 @@ class Catalogue:
         self.finding = FindingTable(database)
         self.disks = DiskTable(database, self.objects)
         self.sessions = SessionTable(database)
+        self.moments = MomentTable(database)
         self.upheavals = UpheavalTable(database, self.files)
 
     def generation(self) -> int:

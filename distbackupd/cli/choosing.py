@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from distbackupd.cli.moments import parse_moment, say_moment
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.timekeeping import as_recorded, glance_at_clock
 from distbackupd.model.errors import UsageError
 from distbackupd.model.sources import canonical_virtual_path
 from distbackupd.model.text import printable
@@ -17,7 +18,8 @@ def moment_meant(session: CommandSession, text: str | None) -> int | None:
     """What ``--at`` means; None: now. Raises UsageError where nothing was known then."""
     if text is None:
         return None
-    at = parse_moment(text, session.bench.clock.now())
+    glance_at_clock(session.bench)
+    at = as_recorded(session.bench, parse_moment(text, session.bench.clock.now()))
     began = session.bench.catalogue.history.began_at()
     if began is None or at < began:
         since = f"; the first files were recorded on {say_moment(began)}" if began else " and is not now"

@@ -13,6 +13,7 @@ from distbackupd.cli.nearest import nothing_matches
 from distbackupd.cli.output import say, say_json_list, say_lines
 from distbackupd.cli.problems import WHILE_WRITTEN
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.timekeeping import as_recorded, glance_at_clock
 from distbackupd.model.errors import UsageError
 from distbackupd.model.files import EntryKind
 from distbackupd.model.history import Change, Version
@@ -51,9 +52,12 @@ def _versions(session: CommandSession) -> Iterator[Version]:
 
 def list_changes(session: CommandSession) -> int:
     """``dsb diff DATE1 [DATE2] [-f PATTERN]``"""
+    glance_at_clock(session.bench)
     now = session.bench.clock.now()
-    before = parse_moment(session.arguments.before, now)
-    after = now if session.arguments.after is None else parse_moment(session.arguments.after, now)
+    before, after = (
+        as_recorded(session.bench, now if text is None else parse_moment(text, now))
+        for text in (session.arguments.before, session.arguments.after)
+    )
     if before > after:
         raise UsageError(
             f"{session.arguments.before} is later than {session.arguments.after}; name the earlier of both dates first"

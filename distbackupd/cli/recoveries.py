@@ -21,6 +21,7 @@ from distbackupd.engine.object_recovery import ObjectsReport, bring_objects
 from distbackupd.engine.ports import Mounter, Reporter
 from distbackupd.engine.pulse import Meter
 from distbackupd.engine.recovery import FoundDisk, Walk, find_disks, rank_copies, take_first_sound, walk_disks
+from distbackupd.engine.timekeeping import look_at_clock
 from distbackupd.model.copies import CatalogueCopy
 from distbackupd.model.disks import Mount
 from distbackupd.model.errors import CatalogueTrouble, UsageError
@@ -86,6 +87,7 @@ def _recover_catalogue(
     with open_catalogue(folder) as catalogue:
         catalogue.raise_generation(max((copy.generation for copy in candidates), default=0))
         bench = bench_on(catalogue, reporter, mounter, folder)
+        look_at_clock(bench)
         walk = walk_disks(bench, found, may_mount=os.geteuid() == 0)
         if os.geteuid() == 0 and folder == SYSTEM_FOLDER:
             publish_disks(bench)

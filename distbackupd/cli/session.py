@@ -20,6 +20,7 @@ from distbackupd.config.places import CATALOGUE_NAME, SYSTEM_FOLDER, catalogue_f
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on, volumes_of
+from distbackupd.engine.timekeeping import glance_at_clock, look_at_clock
 from distbackupd.model.disks import BackupDisk, Mount
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.model.text import printable
@@ -113,6 +114,10 @@ def _session_on(folder: Path, arguments: argparse.Namespace, writes: bool) -> It
         activity = printable(f"dsb {arguments.command_name} {getattr(arguments, 'disk', None) or ''}").rstrip()
         with engine_lock(folder, activity) if writes else nullcontext(), stopped_by_signals(stop):
             bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings), folder)
+            if writes and not arguments.noaction:
+                look_at_clock(bench)
+            elif writes:
+                glance_at_clock(bench)
             yield CommandSession(arguments, bench, settings, stop, folder)
 
 

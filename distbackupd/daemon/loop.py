@@ -106,6 +106,9 @@ class Household(Protocol):
     def tend(self) -> None:
         """Look whether sources have changed."""
 
+    def watch_clock(self) -> None:
+        """The machine's clock may have been set; called twice a minute while nothing is to be done."""
+
     def idle(self) -> None:
         """Nothing is being done now: show how things stand. Must not raise EngineBusy."""
 
@@ -168,6 +171,7 @@ class Loop:
             return 0 if ending.exit_code == Interrupted.exit_code else ending.exit_code
 
     def _use_idle_time(self) -> None:
+        self._attempt(self._household.watch_clock)
         if not self._inbox.idle_stop.is_set():
             # A source that hangs, on NFS say, is no reason to be killed.
             with self._heart.patience(WORK_SILENCE):

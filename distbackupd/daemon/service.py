@@ -205,6 +205,9 @@ class _Household:
             self._asked = unscanned
             self._post(JobDue(SCAN))
 
+    def watch_clock(self) -> None:
+        self._schedule.set_right()
+
     def idle(self) -> None:
         self._reporter.forget()
         protection = self._engine.protection()

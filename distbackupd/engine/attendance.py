@@ -29,6 +29,9 @@ def distrust_folder(bench: Bench, virtual: bytes, real: bytes, known: KnownEntry
     there = bench.tree.names(real)
     if not there:
         return distrust(True, bench.catalogue.files.has_entries_below(virtual), known.device, entry.device)
+    if not known.device:
+        # Nobody ever looked at it: it was taken over from another program.
+        return None
     names = [item.name for item in bench.catalogue.files.folder(virtual) if item.name]
     return distrust_changed(names, there, unmounted)
 

@@ -9,7 +9,8 @@ from typing import Any
 from distbackupd.engine.bench import Bench
 from distbackupd.planning.brake import NO_FILES, Share
 
-_FACT = "brake"
+FACT = "brake"
+"""Under this name it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class BrakeMemory:
 
 def recall(bench: Bench) -> BrakeMemory:
     """What is remembered."""
-    kept: dict[str, Any] = json.loads(bench.catalogue.sessions.recall(_FACT) or "{}")
+    kept: dict[str, Any] = json.loads(bench.catalogue.sessions.recall(FACT) or "{}")
     return BrakeMemory(
         causes=tuple(kept.get("causes", ())),
         since=kept.get("since", 0),
@@ -49,4 +50,9 @@ def recall(bench: Bench) -> BrakeMemory:
 
 def remember(bench: Bench, memory: BrakeMemory) -> None:
     """Keep it. Durable when it returns."""
-    bench.catalogue.sessions.remember(_FACT, json.dumps(asdict(memory)))
+    bench.catalogue.sessions.remember(FACT, as_text(memory))
+
+
+def as_text(memory: BrakeMemory) -> str:
+    """As it is kept."""
+    return json.dumps(asdict(memory))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import standing_brake
-from distbackupd.engine.scan import LAST_SCAN
 from distbackupd.engine.scan_failures import failed_scan
+from distbackupd.engine.timekeeping import LAST_SCAN
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import DiskWanted
 from distbackupd.model.problems import NOTHING_UNREAD, FailedScan, Unread

@@ -60,8 +60,11 @@ class Rereader:
 
         Ends soon after ``stop`` is set. Where another engine is at work nothing is recorded, and it is read again.
         """
-        state = self._recall()
         now = self._bench.clock.now()
+        state = self._recall()
+        if state is not None and state.began > now:
+            # The clock was ahead then.
+            state = state._replace(began=now)
         if is_next_round_due(state, now, period):
             state = Round(now, self._bench.catalogue.rot.total())
             self._remember(_Slot(state))

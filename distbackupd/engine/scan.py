@@ -19,6 +19,7 @@ from distbackupd.engine.leaving_out import tell_left_out
 from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderChanges, Stop
 from distbackupd.engine.scan_failures import failures_remembered
+from distbackupd.engine.timekeeping import LAST_SCAN
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, SourceLocked
@@ -28,8 +29,6 @@ from distbackupd.model.text import printable
 from distbackupd.planning.brake import BrakeThresholds
 from distbackupd.planning.comparison import FolderComparison, compare_folder
 
-LAST_SCAN = "last_scan"
-"""Fact: when the last whole scan ended, unix seconds."""
 SCANNED = "scanned"
 """Fact: the fingerprint of the sources and settings that it saw."""
 

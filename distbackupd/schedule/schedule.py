@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, time, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -64,6 +64,14 @@ class Schedule:
     def reschedule(self, scan_at: time) -> None:
         """The nightly scan has another time from now on."""
         self._scheduler.reschedule_job(SCAN, trigger=NightlyTrigger(scan_at))
+
+    def set_right(self) -> None:
+        """To be called now and then: after the machine's clock went back, no job waits for what it showed before."""
+        due = self._scheduler.get_job(TEND).next_run_time
+        if due > datetime.now(UTC) + timedelta(seconds=2 * TEND_SECONDS):
+            self._scheduler.reschedule_job(TEND, trigger=IntervalTrigger(seconds=TEND_SECONDS, timezone=UTC))
+            scan = self._scheduler.get_job(SCAN)
+            self._scheduler.reschedule_job(SCAN, trigger=scan.trigger)
 
     def next_times(self) -> dict[str, datetime]:
         """When each job is due next."""

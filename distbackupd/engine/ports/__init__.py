@@ -24,6 +24,7 @@ from distbackupd.engine.ports.catalogue import (
 )
 from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
+from distbackupd.engine.ports.moments import MomentTable
 from distbackupd.engine.ports.mounting import Mounter
 from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.recovery import CatalogueCopies
@@ -33,7 +34,7 @@ from distbackupd.engine.ports.sources import FolderState, OpenedFile, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
 from distbackupd.engine.ports.target import BadContent, EntryRefused, NameTaken, Placement, RestoreTarget, TargetTrouble
 from distbackupd.engine.ports.upheavals import Upheaval, UpheavalTable
-from distbackupd.engine.ports.working import Clock, Pulse, Reporter, Stop
+from distbackupd.engine.ports.working import Clock, MachineClock, Pulse, Reporter, Stop
 
 __all__ = [
     "AccountTable",
@@ -53,7 +54,9 @@ __all__ = [
     "FormerDatabase",
     "HistoryTable",
     "MachineAccounts",
+    "MachineClock",
     "MendSource",
+    "MomentTable",
     "Mounter",
     "NameTaken",
     "ObjectTable",

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from distbackupd.engine.ports.accounts import AccountTable
 from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
+from distbackupd.engine.ports.moments import MomentTable
 from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.restless import RestlessTable
 from distbackupd.engine.ports.rot import RotTable
@@ -292,6 +293,10 @@ class Catalogue(Protocol):
     @property
     def sessions(self) -> SessionTable:
         """History."""
+
+    @property
+    def moments(self) -> MomentTable:
+        """When things were recorded."""
 
     @property
     def upheavals(self) -> UpheavalTable:

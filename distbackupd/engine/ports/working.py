@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from distbackupd.model.events import Event
+from distbackupd.planning.timekeeping import MachineTime
 
 
 class Stop(Protocol):
@@ -38,10 +39,32 @@ class Reporter(Protocol):
 
 
 class Clock(Protocol):
-    """Time, so that tests own it."""
+    """Time, so that tests own it: what the engine records is never before what it recorded earlier."""
+
+    def now(self) -> int:
+        """Unix time in whole seconds, as what is recorded has it."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+
+    def machine_time(self) -> MachineTime:
+        """What the machine's own clocks say."""
+
+    def go_on_from(self, moment: int, running: float) -> None:
+        """It was this moment when the machine had been running for so many seconds: time goes on from there."""
+
+
+class MachineClock(Protocol):
+    """The machine's own clocks, which may be wrong and jump."""
 
     def now(self) -> int:
         """Unix time in whole seconds."""
 
     def monotonic(self) -> float:
         """Seconds that never jump."""
+
+    def running(self) -> float:
+        """Seconds since the machine was started, with those in which it slept."""
+
+    def boot(self) -> str:
+        """A name of this start of the machine."""

@@ -7,7 +7,7 @@ for ever: people filter the journal by it. ``severity`` is a syslog level: 3 err
 What adapters post to the daemon's inbox is in :mod:`distbackupd.model.inbox`.
 
 ``base`` what every event is · ``sessions`` backup disks from plug to unplug · ``contents`` bad copies and rot · ``sources``
-scans and files · ``standing`` the brake, a pause, remarks.
+scans and files · ``standing`` the brake, a pause, a wrong clock, remarks.
 """
 
 from distbackupd.model.events.base import DiskEvent, Event
@@ -26,13 +26,14 @@ from distbackupd.model.events.sessions import (
     StillMounted,
 )
 from distbackupd.model.events.sources import FileSkipped, ScanFailed, ScanFinished, ScanStarted, SourceLocked, WatchLimited
-from distbackupd.model.events.standing import Braked, BrakeLifted, BrakeReleased, Paused, Remark, Resumed
+from distbackupd.model.events.standing import Braked, BrakeLifted, BrakeReleased, ClockWrong, Paused, Remark, Resumed
 
 __all__ = [
     "BadCopyFound",
     "BrakeLifted",
     "BrakeReleased",
     "Braked",
+    "ClockWrong",
     "ContentLost",
     "CopiesMended",
     "DiskEvent",

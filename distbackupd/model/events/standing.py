@@ -49,6 +49,19 @@ class BrakeLifted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ClockWrong(Event):
+    """The machine's clock jumped, or is behind. ``reason`` tells what is done about it and what to do."""
+
+    MESSAGE_ID: ClassVar[str] = "c0a8f1e27d3b4d6fb5a9e4c21f08d37a"
+    severity: ClassVar[int] = 4
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
 class Paused(Event):
     """Somebody asked for rest: nothing is read, copied or scanned until :class:`Resumed`."""
 

@@ -23,6 +23,7 @@ from distbackupd.model.events import (
     Braked,
     BrakeLifted,
     BrakeReleased,
+    ClockWrong,
     ContentLost,
     CopiesMended,
     DiskNotSeen,
@@ -71,6 +72,7 @@ ONE_OF_EACH = [
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
     ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), ScanFailed("the catalogue is damaged"),
     Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), BrakeLifted(),
+    ClockWrong("the clock jumped"),
     FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
 ]  # fmt: skip
 
@@ -284,6 +286,7 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         "wanted",
         "locked",
         "brake",
+        "clock",
         "scan",
     }
     running = screen(telling).get("disk:photos-03")

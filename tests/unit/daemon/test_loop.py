@@ -42,6 +42,7 @@ class Household:
         self.done = done
         self.on_idle: Callable[[], None] = lambda: None
         self.awake = False
+        self.looks = 0
         self.answers: list[tuple[int, int, str]] = []
 
     def reload(self) -> None:
@@ -49,6 +50,9 @@ class Household:
 
     def tend(self) -> None:
         self.done.append("tend")
+
+    def watch_clock(self) -> None:
+        self.looks += 1
 
     def idle(self) -> None:
         self.on_idle()

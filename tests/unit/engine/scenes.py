@@ -14,6 +14,7 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, Pulse, Stop
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, run_session
+from distbackupd.engine.timekeeping import SteadyClock, look_at_clock
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
 from distbackupd.model.events import ScanFinished, SessionFinished
@@ -70,7 +71,7 @@ class Scene:
         self.reporter = FakeReporter()
         self.clock = FakeClock()
         self.stores: dict[bytes, DiskStore] = {}
-        self.bench = Bench(catalogue, self.tree, self.mounter, self._open_store, self.reporter, self.clock)
+        self.bench = Bench(catalogue, self.tree, self.mounter, self._open_store, self.reporter, SteadyClock(self.clock))
         if not catalogue.sources.all():
             catalogue.sources.map(Source(b"/", os.fsencode(self.real)))
 
@@ -94,6 +95,7 @@ class Scene:
         """Scan; ``tree.hashed`` then holds only what this scan read."""
         self.tree.hashed.clear()
         self.clock.pass_time(10)
+        look_at_clock(self.bench)
         return scan(self.bench, ScanOptions(**options), stop)
 
     def paths(self) -> set[str]:
@@ -126,6 +128,7 @@ class Scene:
     ) -> SessionFinished:
         """A session on the disk as the catalogue knows it now."""
         self.clock.pass_time(10)
+        look_at_clock(self.bench)
         current = self.catalogue.disks.find(disk.uuid)
         options = SessionOptions(policy or Policy(), VerificationOptions(share=share))
         return run_session(self.bench, current, current.last_path, self.mount(current), options, stop)

@@ -90,3 +90,23 @@ def test_stop_twice_is_no_error(schedule: Schedule) -> None:
     schedule.start(time(3))
     schedule.stop()
     schedule.stop()
+
+
+def test_set_right_after_the_clock_went_back_jobs_come_as_before(
+    schedule: Schedule, posted: queue.SimpleQueue[JobDue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule.start(time(3))
+    as_before = schedule.next_times()
+    schedule.set_right()
+    assert schedule.next_times() == as_before
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime.now(UTC) - timedelta(days=365)
+
+    monkeypatch.setattr(module, "datetime", Ahead)
+    schedule.set_right()
+    due = schedule.next_times()
+    assert due["tend"] <= datetime.now(UTC) + timedelta(seconds=61)
+    assert due["scan"] <= datetime.now(UTC) + timedelta(hours=26)
