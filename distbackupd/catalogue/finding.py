@@ -11,7 +11,6 @@ from typing import Any
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.places import below, join
 from distbackupd.engine.ports.finding import PlacedName
-from distbackupd.model.files import EntryKind
 
 _LONGEST = 3.0
 """Seconds after which names that differ by a letter are looked for no longer."""
@@ -34,7 +33,7 @@ class FindingTable:
             f"WHERE gone = 0 AND {condition} ORDER BY path",
             parameters,
         )
-        return (PlacedName(row[0], row[1], EntryKind(row[2]), row[3]) for row in rows)
+        return map(PlacedName._make, rows)
 
     def nearest(self, name: bytes, ever: bool, limit: int) -> Sequence[bytes]:
         """Virtual paths of entries that are called so, or nearly so. See the port."""

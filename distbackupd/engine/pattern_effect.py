@@ -48,7 +48,7 @@ def pattern_effect(bench: Bench, path: bytes, after: FolderSettings) -> PatternE
         if number % _LOOKED_AT == 0 and bench.clock.monotonic() - began > _LONGEST:
             effect.whole = False
             break
-        if entry.kind is EntryKind.FOLDER:
+        if entry.kind == EntryKind.FOLDER:
             continue
         rule = reach.of(entry.folder).taking(entry.name)
         if rule is not None:

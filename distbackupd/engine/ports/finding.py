@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from distbackupd.model.files import EntryKind
-
 
 class PlacedName(NamedTuple):
-    """A current entry and the virtual folder that it lies in."""
+    """A current entry and the virtual folder that it lies in. ``kind`` is an :class:`EntryKind`, as a plain number."""
 
     folder: bytes
     name: bytes
-    kind: EntryKind
+    kind: int
     size: int
 
 
