@@ -26,7 +26,8 @@ test: venv build/distbackup/complete ## run everything: linters, import contract
 	@packaging/prepare.sh test
 	$(BIN)/pytest --durations=10 $(PYTEST)
 
-test-quick: venv ## run the unit tests and a day of dsb, for which nothing has to be installed
+test-quick: venv ## run the unit tests and a day of dsb, for which little has to be installed
+	@packaging/prepare.sh unit
 	$(BIN)/pytest tests/unit tests/system/test_surroundings.py $(PYTEST)
 
 # What to make there: make test-fresh FRESH=demo

@@ -15,6 +15,8 @@ declare -A packages=(
             exfatprogs fdisk fuse3 git imagemagick kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g
             polkitd procps python3-dbusmock rsync scdoc shellcheck strace systemd systemd-container tzdata udev
             util-linux xdotool xfce4-notifyd xfsprogs xvfb"
+    # The unit tests alone.
+    [unit]="acl attr e2fsprogs mount procps rsync tzdata util-linux"
     [demo]="e2fsprogs mount rsync udev util-linux"
     [manual]="scdoc"
     # A Debian with nothing in it.

@@ -16,7 +16,7 @@ from distbackupd.model.plans import Policy
 from tests.bed.loop_disks import mounted_at
 from tests.unit.engine.scenes import Scene, scene_at
 
-pytestmark = pytest.mark.needs("root")
+pytestmark = pytest.mark.needs("root", "mount", "umount")
 AT_ONCE = Policy(grace=0)
 
 
