@@ -311,9 +311,9 @@ class Engine:
         return protection(self._bench)
 
     def _tell_wanted(self) -> None:
-        wanted = protection(self._bench).wanted
-        if wanted:
-            self._bench.reporter.tell(wanted)
+        state = protection(self._bench)
+        if state.wanted:
+            self._bench.reporter.tell(state.wanted)
 
     def source_folders(self) -> list[bytes]:
         """Real folders of all sources."""

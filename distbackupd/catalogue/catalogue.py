@@ -53,6 +53,14 @@ class Catalogue:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
         self._database.write_copy(path)
 
+    def size(self) -> int:
+        """Bytes that a copy of it takes, at the most."""
+        return self._database.size()
+
+    def spare_place(self) -> bytes:
+        """A path where a copy may lie for a while: in the catalogue's own folder."""
+        return bytes(self._database.path) + b".spare"
+
     def raise_generation(self, above: int) -> None:
         """Let the generation be greater than this one. Durable when it returns."""
         with self._database.transaction() as connection:

@@ -118,6 +118,12 @@ class Database:
         """Note that files, objects or disks changed; part of the open transaction."""
         self.connection.execute("UPDATE fact SET value = value + 1 WHERE key = 'generation'")
 
+    def size(self) -> int:
+        """Bytes of all pages."""
+        pages: int = self.execute("PRAGMA page_count").fetchone()[0]
+        each: int = self.execute("PRAGMA page_size").fetchone()[0]
+        return pages * each
+
     def write_copy(self, path: bytes) -> None:
         """Write a consistent copy of the committed state to ``path``, which opens on a read-only place.
 

@@ -94,6 +94,8 @@ class DiskTable:
             connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
             connection.execute("DELETE FROM verified_folder WHERE disk = ?", (disk,))
             connection.execute("DELETE FROM listed_folder WHERE disk = ?", (disk,))
+            # Whatever becomes of the disk, what its file system said of its room was said of what lay on it.
+            connection.execute("UPDATE disk SET fillable = -1, declined = 0, most_objects = 0 WHERE id = ?", (disk,))
             self._database.grow_generation()
         return count
 

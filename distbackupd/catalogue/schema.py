@@ -193,6 +193,8 @@ CREATE TABLE listed_folder (
 ALTER TABLE disk ADD COLUMN token TEXT NOT NULL DEFAULT '';      -- what its last session left on it
 ALTER TABLE disk ADD COLUMN next_token TEXT NOT NULL DEFAULT ''; -- what a session that died may have left instead
 ALTER TABLE disk ADD COLUMN most_objects INTEGER NOT NULL DEFAULT 0; -- its file system has room for so many; 0: no limit
+ALTER TABLE disk ADD COLUMN fillable INTEGER NOT NULL DEFAULT -1; -- bytes that objects may take, as it last told; -1: never
+ALTER TABLE disk ADD COLUMN declined INTEGER NOT NULL DEFAULT 0; -- bytes for which its last session found no room
 """
 
 MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES, ROTTEN_FILES, LOOKED_AT)

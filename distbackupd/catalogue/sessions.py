@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import peewee
+
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.tables import FactRow, SessionRow
 from distbackupd.engine.ports import SessionSummary
@@ -32,6 +34,13 @@ class SessionTable:
         with self._database.bound(SessionRow):
             rows = SessionRow.select(*_COLUMNS).order_by(SessionRow.id.desc()).limit(limit).tuples()
             return [SessionSummary._make(row) for row in rows]
+
+    def latest(self) -> dict[str, SessionSummary]:
+        """The newest session of each disk, by the name that the disk had."""
+        with self._database.bound(SessionRow):
+            newest = SessionRow.select(peewee.fn.MAX(SessionRow.id)).group_by(SessionRow.disk_name)
+            rows = SessionRow.select(*_COLUMNS).where(SessionRow.id.in_(newest)).tuples()
+            return {row[0]: SessionSummary._make(row) for row in rows}
 
     def remember(self, key: str, value: str) -> None:
         """Keep a small fact (when the last scan ended)."""

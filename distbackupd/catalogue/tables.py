@@ -54,6 +54,8 @@ class DiskRow(peewee.Model):
     token = peewee.TextField()
     next_token = peewee.TextField()
     most_objects = peewee.BigIntegerField()
+    fillable = peewee.BigIntegerField()
+    declined = peewee.BigIntegerField()
 
     class Meta:
         """Names of this table."""

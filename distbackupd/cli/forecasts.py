@@ -166,6 +166,8 @@ def _show_losses(session: CommandSession) -> int:
     say_losses(losses, names)
     if state.wanted:
         say(f"Next: {state.wanted.sentence}.")
+    if state.advice:
+        say(f"Next: {state.advice}.")
     say("What one more disk would change: dsb simulate --add 8T. What a lost one would: dsb simulate --lose NAME.")
     return 0
 

@@ -89,6 +89,8 @@ def print_report(report: Report, as_json: bool) -> None:
         say(f"{disk.name}: {say_size(disk.used)} of {say_size(disk.capacity)} used, {seen}{only}")
     if protected.wanted:
         say(f"Next: {protected.wanted.sentence}")
+    if protected.advice:
+        say(f"Next: {protected.advice}")
     if report.sessions:
         say("Last sessions:")
     for summary in report.sessions:
@@ -140,6 +142,7 @@ def _described(report: Report) -> dict[str, object]:
             for disk in protected.disks
         ],
         "wanted": wanted,
+        "advice": protected.advice or None,
         "sessions": [summary._asdict() for summary in report.sessions],
     }
 

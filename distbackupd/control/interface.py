@@ -104,6 +104,11 @@ class Manager1(DbusInterfaceCommonAsync, interface_name=INTERFACE):
         """Since when no scan comes to its end, and why; empty: the last one did."""
         raise NotImplementedError
 
+    @dbus_property_async("s", DbusPropertyEmitsChangeFlag)
+    def advice(self) -> str:
+        """What would help where no disk that could be brought does; empty: nothing is needed."""
+        raise NotImplementedError
+
     @dbus_method_async("sa{sv}", "t", _ANYBODY, ("job",), ("disk", "options"))
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
         """Ask for a session."""

@@ -198,6 +198,10 @@ class _Manager(Manager1):
     def failed_scan(self) -> Any:
         return self._shown("FailedScan")
 
+    @dbus_property_async_override()
+    def advice(self) -> Any:
+        return self._shown("Advice")
+
     @dbus_method_async_override()
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
         try:

@@ -117,6 +117,7 @@ def protection_properties(protection: Protection) -> dict[str, Variant]:
         "Brake": ("s", printable(protection.brake)),
         "Unread": ("a{sv}", unread),
         "FailedScan": ("a{sv}", failed_scan),
+        "Advice": ("s", printable(protection.advice)),
     }
 
 
@@ -132,6 +133,7 @@ def protection_from(properties: Mapping[str, Variant]) -> Protection:
         brake=properties["Brake"][1],
         unread=Unread(unread["files"], unread["bytes"], unread["folders"]) if unread else Unread(),
         failed_scan=FailedScan(failed["since"], failed["reason"]) if failed else None,
+        advice=properties["Advice"][1],
     )
 
 

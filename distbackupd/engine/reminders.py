@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.overview import protection
-from distbackupd.model.events import DiskNotSeen
+from distbackupd.model.events import DiskNotSeen, Remark
 
 LAST_REMINDER = "last_reminder"
 """The fact that keeps when it was, unix seconds; so a daemon that starts every morning does not nag every morning."""
@@ -28,4 +28,6 @@ def remind(bench: Bench, away: float) -> None:
             bench.reporter.tell(DiskNotSeen(disk.name, disk.uuid, seconds // _DAY))
     if state.wanted:
         bench.reporter.tell(state.wanted)
+    if state.advice:
+        bench.reporter.tell(Remark(state.advice))
     bench.catalogue.sessions.remember(LAST_REMINDER, str(now))

@@ -63,7 +63,16 @@ class BackupDisk:
     next_token: str = ""
     """What a session that died before it came to record it may have left there instead; empty: nothing."""
     most_objects: int = 0
-    """So many objects its file system has inodes for; 0: no limit of its own."""
+    """So many objects its file system has inodes for, as it last told; 0: no limit of its own."""
+    fillable: int = -1
+    """Bytes of footprint that objects may take on it, as its file system last told; -1: it never did."""
+    declined: int = 0
+    """Bytes with fewer copies than protect them that it does not hold, because its last session found no room for them."""
+
+    @property
+    def room(self) -> int:
+        """Bytes of footprint that objects may take on it: its size, or less where its file system has less."""
+        return self.capacity if self.fillable < 0 else min(self.capacity, self.fillable)
 
     def footprint(self, size: int) -> int:
         """Bytes that an object of ``size`` takes on it."""
@@ -117,7 +126,13 @@ class Space:
     block_size: int
     largest_file: int = 0
     reserved: int = 0
-    """Bytes that only root may fill (ext4's reserved blocks)."""
+    """Bytes that only root may fill (ext4's reserved blocks); no part of ``free``."""
+    free_files: int | None = None
+    """So many files and folders more it has inodes for; None: as many as there is room for."""
+    folders: int = 0
+    """How many of the layout's folders for objects are there."""
+    catalogue: int = 0
+    """Bytes that the catalogue's copy takes there."""
 
 
 def footprint(size: int, block_size: int = 4096) -> int:
@@ -126,5 +141,5 @@ def footprint(size: int, block_size: int = 4096) -> int:
 
 
 def default_capacity(total: int) -> int:
-    """What of a disk of ``total`` bytes is filled: all but 10 GB or 5%, whichever is smaller, in whole 4 KiB blocks."""
+    """What of the ``total`` bytes that a disk takes is filled: all but 10 GB or 5%, the smaller of them, in 4 KiB blocks."""
     return (total - min(10_000_000_000, total // 20)) & ~0xFFF

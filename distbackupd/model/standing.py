@@ -45,7 +45,8 @@ class DiskStanding:
 class Protection:
     """What is protected how well: bytes of living objects by their number of copies, and the disk to bring next.
 
-    ``wanted`` is None if no disk would do any good. ``last_scan``: unix seconds, None for never.
+    ``wanted`` is None if no disk that could be brought would do any good; ``advice`` says then what would, empty: nothing is
+    needed. ``last_scan``: unix seconds, None for never.
     ``brake``: why nothing is deleted on any disk, and what to do; empty: the brake is off. ``unread``: what could not be
     read; its bytes are among those without a copy. ``failed_scan``: None if the last one came to its end.
     """
@@ -57,6 +58,7 @@ class Protection:
     brake: str = ""
     unread: Unread = NOTHING_UNREAD
     failed_scan: FailedScan | None = None
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

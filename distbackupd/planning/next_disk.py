@@ -7,11 +7,17 @@ from typing import NamedTuple
 
 
 class ShelfDisk(NamedTuple):
-    """An enrolled disk: ``room``, bytes that are free on it; ``last_session_at``, unix seconds, 0 for never."""
+    """An enrolled disk: ``room``, bytes that are free on it; ``last_session_at``, unix seconds, 0 for never.
+
+    ``orphans``: bytes that it holds and no file needs. ``declined``: bytes of what lacks copies that its last session found
+    no room for.
+    """
 
     id: int
     room: int
     last_session_at: int
+    orphans: int
+    declined: int
 
 
 class Holding(NamedTuple):
@@ -33,11 +39,12 @@ def most_wanted(disks: Sequence[ShelfDisk], holdings: Iterable[Holding], protect
     """The disk that takes the most of what has no copy; among equals, of what has one; then the one away for longest.
 
     What has ``protect_copies`` is no reason to fetch a disk. Room counts as free where the disk holds what stays as well
-    protected without it. None: no disk would help, all that fits anywhere is protected. Cost: holder sets times disks.
+    protected without it, and orphans. What it declined it does not take by being brought once more: only what has come to
+    lack copies since then. None: no disk would help, all that fits anywhere is protected. Cost: holder sets times disks.
     """
     lacking = [0] * protect_copies
     held = {disk.id: [0] * protect_copies for disk in disks}
-    spare = {disk.id: [0] * protect_copies for disk in disks}
+    spare = {disk.id: [disk.orphans, *[0] * (protect_copies - 1)] for disk in disks}
     for holding in holdings:
         copies = len(holding.holders)
         if copies < protect_copies:
@@ -51,7 +58,9 @@ def most_wanted(disks: Sequence[ShelfDisk], holdings: Iterable[Holding], protect
     best: tuple[tuple[int, ...], Errand] | None = None
     for disk in disks:
         room = max(0, disk.room)
-        takes = [min(lacking[level] - held[disk.id][level], room + spare[disk.id][level]) for level in range(protect_copies)]
+        absent = [lacking[level] - held[disk.id][level] for level in range(protect_copies)]
+        news = max(0, sum(absent) - max(0, disk.declined - disk.orphans))
+        takes = [min(size, news, room + more) for size, more in zip(absent, spare[disk.id], strict=True)]
         copies = next((level for level, size in enumerate(takes) if size > 0), protect_copies)
         rank = (*takes, -disk.last_session_at, -disk.id)
         if copies < protect_copies and (best is None or rank > best[0]):

@@ -240,6 +240,9 @@ class SessionTable(Protocol):
     def recent(self, limit: int) -> list[SessionSummary]:
         """The newest sessions first."""
 
+    def latest(self) -> dict[str, SessionSummary]:
+        """The newest session of each disk, by the name that the disk had."""
+
     def remember(self, key: str, value: str) -> None:
         """Keep a small fact (when the last scan ended)."""
 
@@ -307,6 +310,12 @@ class Catalogue(Protocol):
 
     def raise_generation(self, above: int) -> None:
         """Let the generation be greater than this one. Durable when it returns."""
+
+    def size(self) -> int:
+        """Bytes that a copy of it takes, at the most."""
+
+    def spare_place(self) -> bytes:
+        """A path on this machine where a copy may lie for a while; what is left there is nobody's."""
 
     def write_copy(self, path: bytes) -> None:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
