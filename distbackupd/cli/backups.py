@@ -11,10 +11,11 @@ from distbackupd.cli.output import say, say_json, say_json_list, say_lines
 from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.braking import standing_brake
-from distbackupd.engine.cycle import as_plugged, plan_session, usable_capacity
+from distbackupd.engine.cycle import as_plugged, plan_session
 from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise, volumes_of
 from distbackupd.engine.release import eject, say_farewell
+from distbackupd.engine.room import with_room
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import run_session
 from distbackupd.model.errors import UsageError
@@ -72,12 +73,10 @@ def _simulate(session: CommandSession, policy: Policy) -> int:
     disk = session.find_disk(session.arguments.disk)
     place = locate(session.bench, disk)
     store = session.bench.open_store(*place) if place else None
-    capacity = disk.capacity
     if store is not None and place is not None:
         recognise(store, disk, place[0], rename=False)
-        disk = as_plugged(disk, store)
-        capacity = usable_capacity(session.bench, disk, store)
-    plan = plan_session(session.bench, disk, capacity, replace(policy, brake=standing_brake(session.bench).on))
+        disk = with_room(session.bench, as_plugged(disk, store), store)
+    plan = plan_session(session.bench, disk, replace(policy, brake=standing_brake(session.bench).on))
     if session.json:
         say_json_list(step._asdict() for step in _described_steps(session, plan))
         return 0

@@ -218,7 +218,7 @@ def _look_through(bench: Bench, former: FormerDisk, adoption: Adoption) -> None:
         store = bench.open_store(root, mount)
         store.prepare()
         if not disk.capacity:
-            disk = replace(disk, capacity=default_capacity(store.space().total))
+            disk = replace(disk, capacity=default_capacity(store.space().total - store.space().reserved))
         known = replace(disk, last_path=root, filesystem_uuid=mount.filesystem_uuid, filesystem_type=mount.filesystem_type)
         bench.catalogue.disks.update(known)
         adoption.walked[disk.name] = refresh(bench, known, store)

@@ -16,9 +16,9 @@ from dataclasses import replace
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import CatalogueTrouble, DiskTrouble
+from distbackupd.model.errors import CatalogueTrouble, DiskFull, DiskTrouble
 from distbackupd.model.events import Remark
-from distbackupd.model.text import join_words, printable
+from distbackupd.model.text import join_words, printable, say_size
 
 
 def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
@@ -72,8 +72,18 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDi
         return disk
     bench.reporter.begin("saving the catalogue")
     try:
-        kept = store.save_catalogue(bench.catalogue.write_copy, lambda path: _must_be_kept(bench, path))
+        spare = bench.catalogue.spare_place()
+        kept = store.save_catalogue(bench.catalogue.write_copy, lambda path: _must_be_kept(bench, path), spare)
         store.flush()
+    except DiskFull:
+        lacking = say_size(bench.catalogue.size())
+        bench.reporter.tell(
+            Remark(
+                f"{disk.name}: there is no room for the catalogue's copy ({lacking}), so it was left as it was; what was "
+                "copied is recorded in the catalogue itself: remove what else lies on the disk, or lower its size"
+            )
+        )
+        return disk
     finally:
         bench.reporter.end()
     if kept:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter
+from distbackupd.engine.room import commit_what_fits
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import Remark
 from distbackupd.model.text import say_count
@@ -24,7 +25,7 @@ def clear_up(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, brake
         objects.removals_done(disk.id)
     kept = _what_fits(bench, disk, store, store.leftovers(objects.known_sizes, Meter(stop)))
     if kept:
-        unplaced = store.commit(kept)
+        unplaced, _ = commit_what_fits(store, kept)
         kept = [copy for copy in kept if copy.digest not in unplaced]
         objects.record_copies(disk.id, list(objects.identifiers([copy.digest for copy in kept]).values()))
         bench.reporter.tell(Remark(f"{disk.name}: took over {say_count(len(kept), 'copy', 'copies')} of the last session"))

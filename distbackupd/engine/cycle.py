@@ -13,9 +13,6 @@ from distbackupd.model.plans import DiskFacts, Plan, Policy
 from distbackupd.model.text import printable, say_count, say_size
 from distbackupd.planning.cycle import plan_cycle
 
-CATALOGUE_ROOM = 64 << 20
-"""Bytes kept free for the catalogue's copy, and for the file system's own tables."""
-
 _ENOUGH_COPIES = 1000
 """So many copies must have come, and none gone, before what they took beside their blocks is believed."""
 _LEAST_OVERHEAD, _MOST_OVERHEAD = 64, 65536
@@ -31,7 +28,7 @@ def disk_facts(disk: BackupDisk) -> DiskFacts:
     """The disk as the planner sees it."""
     return DiskFacts(
         id=disk.id,
-        capacity=disk.capacity,
+        capacity=disk.room,
         block_size=disk.block_size,
         largest_file=disk.largest_file,
         overhead=disk.overhead,
@@ -40,29 +37,29 @@ def disk_facts(disk: BackupDisk) -> DiskFacts:
     )
 
 
-def usable_capacity(bench: Bench, disk: BackupDisk, store: DiskStore) -> int:
-    """Bytes of footprint that objects may fill: the disk's size, or less where others took room on it."""
-    _, used = bench.catalogue.disks.used(disk.id)
-    return min(disk.capacity, used + max(0, store.space().free - CATALOGUE_ROOM))
-
-
-def plan_session(bench: Bench, disk: BackupDisk, capacity: int, policy: Policy) -> Plan:
+def plan_session(bench: Bench, disk: BackupDisk, policy: Policy) -> Plan:
     """What a cycle would do now, on the disk as it is known."""
     objects = bench.catalogue.objects
-    facts = replace(disk_facts(disk), capacity=capacity)
+    facts = disk_facts(disk)
     shelf = [facts if other.id == disk.id else disk_facts(other) for other in bench.catalogue.disks.all()]
     # The generation as seed: nothing changed, the same plan; a repeated session does not repeat an unlucky choice.
     rng = Random(bench.catalogue.generation())
     return plan_cycle(objects.facts(), objects.holder_sets(), facts, policy, bench.clock.now(), rng, shelf)
 
 
-def remark_on(bench: Bench, disk: BackupDisk, capacity: int, plan: Plan) -> None:
+def remark_on(bench: Bench, disk: BackupDisk, plan: Plan) -> None:
     """Tell what the plan could not do, and what would help."""
     remarks = []
-    if plan.unplaced_objects and capacity < disk.capacity:
+    if plan.crowded:
+        objects = say_count(plan.unplaced_objects, "object")
         remarks.append(
-            f"its file system has {say_size(disk.capacity - capacity)} less room for copies than its size says: remove what "
-            f"else lies on it, or lower its size with 'dsb disk set {disk.name} --size'"
+            f"its file system has no inodes left for {objects} ({say_size(plan.unplaced_bytes)}), whatever room it has: "
+            "keep it for large files, or format it with more inodes (mkfs.ext4 without -N and -T), or add another disk"
+        )
+    elif plan.unplaced_objects and disk.room < disk.capacity:
+        remarks.append(
+            f"its file system has {say_size(disk.capacity - disk.room)} less room for copies than its size says: remove "
+            f"what else lies on it, or lower its size with 'dsb disk set {disk.name} --size'"
         )
     if plan.too_large:
         objects = say_count(plan.too_large, "object")

@@ -69,7 +69,7 @@ def enrol(
     if mount.read_only:
         raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
     space = bench.open_store(path if os.path.exists(path) else mount.root, mount).space()
-    size = default_capacity(space.total) if capacity is None else capacity
+    size = default_capacity(space.total - space.reserved) if capacity is None else capacity
     check_capacity(size)
     disk = BackupDisk(
         id=0,
@@ -94,14 +94,14 @@ def enrol(
         )
     if size > space.total:
         advice.append(f"its size, {say_size(size)}, is more than the {say_size(space.total)} that its file system has")
-    if size > space.free + space.reserved:
+    if size > space.free:
         advice.append(f"only {say_size(space.free)} of it are free now; the rest is filled when there is room")
     unavoidable = min(space.total // 40, _EXT4_KEEPS_BLOCKS * space.block_size)
     reserves = space.reserved > unavoidable and mount.filesystem_type in ("ext4", "ext3", "ext2")
     if reserves and mount.root != b"/":  # the system's own disk needs them
         advice.append(
             f"its {mount.filesystem_type} reserves {say_size(space.reserved)} for root, which a backup disk does not "
-            f"need: 'tune2fs -m 0 {mount.device}' sets them free"
+            f"need and its size does not count: 'tune2fs -m 0 {mount.device}' sets them free"
         )
     if simulate:
         return Enrolment(disk, mount, 0, advice)

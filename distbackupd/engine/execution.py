@@ -15,21 +15,23 @@ from typing import NamedTuple
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, OpenedFile, StagedCopy, Stop
 from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
+from distbackupd.engine.room import Room, commit_what_fits, room_on
 from distbackupd.engine.rot import record_rot
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import ContentDiffers, Interrupted, SourceChanged, SourceTrouble
+from distbackupd.model.errors import ContentDiffers, DiskFull, Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped, Remark
 from distbackupd.model.files import SourceFile, TakenContent, TakenFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
 from distbackupd.model.rot import Reading
+from distbackupd.model.text import say_count
 
 BATCH_OBJECTS = 10_000
 BATCH_BYTES = 2 << 30
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
-_MARGIN = 16 << 20
-"""Bytes of physical room that are left to the file system's own tables."""
+_FILES_EACH = 2
+"""A copy takes an inode, and one more if it is the first of its folder."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,9 @@ class Execution:
     deleted_bytes: int = 0
     skipped: int = 0
     unplaced: set[int] = field(default_factory=set)
+    left_objects: int = 0
+    """Planned, and left for another disk: there was less room than expected."""
+    left_bytes: int = 0
 
 
 class _Task(NamedTuple):
@@ -70,7 +75,6 @@ class Executor:
         disk: BackupDisk,
         store: DiskStore,
         tree: VirtualTree,
-        capacity: int,
         stop: Stop,
         checks_existing: bool,
     ) -> None:
@@ -80,18 +84,24 @@ class Executor:
         self._disk = disk
         self._store = store
         self._tree = tree
-        self._capacity = capacity
         self._stop = stop
         self._meter = Meter(stop)
         self._checks_existing = checks_existing
         self.used = 0
         """Footprint of all that lies on the disk now."""
+        self._full = False
+        """The disk said so, though there should have been room: somebody else writes there too."""
         self._removing = False
         self.done = Execution()
 
     def run(self, plan: Plan) -> None:
-        """Evict, then copy. Raises DiskTrouble or Interrupted; what was recorded before stays true."""
+        """Evict, then copy as far as there is room. Raises DiskTrouble or Interrupted; what was recorded stays true.
+
+        A disk that is full all of a sudden is no trouble: what lies complete on it is kept, the rest is left.
+        """
         self.used = plan.used_before
+        self._full = False
+        self._meter = Meter(self._stop)
         reporter = self._bench.reporter
         if plan.evictions:
             reporter.begin("deleting", len(plan.evictions))
@@ -114,28 +124,65 @@ class Executor:
 
     def _copy_all(self, copies: Sequence[Copy]) -> None:
         position = 0
-        while position < len(copies):
+        while position < len(copies) and not self._full:
             self._check_stop()
-            free = self._store.space().free - _MARGIN
-            batch, roomy = self._next_batch(copies, position, free)
-            position += len(batch)
-            if roomy:
-                self._copy_batch(batch)
+            # What was removed is room again when that is flushed.
+            self._confirm_removals()
+            room = room_on(self._bench, self._store)
+            end = self._end_of_batch(copies, position, room)
+            if end > position:
+                self._copy_batch(copies[position:end])
+            elif self._fits_after(copies[position], room):
+                self._copy_into_no_room(copies[position])
             else:
-                self._copy_into_no_room(batch[0])
+                self._leave(copies[position])
+            position = max(end, position + 1)
+            while position < len(copies) and not (copies[position].victims or self._fits(copies[position], room)):
+                self._leave(copies[position])
+                position += 1
+        for copy in copies[position:]:
+            self._leave(copy)
+        if self._full:
+            self._tell_full()
         # In the last batch too, copies that were under way have been given up.
         self._check_stop()
 
-    def _next_batch(self, copies: Sequence[Copy], start: int, free: int) -> tuple[Sequence[Copy], bool]:
-        """The next copies that fit beside what is there, and True; or one that does not, and False."""
-        end, size, need = start, 0, 0
-        while end < len(copies) and end - start < BATCH_OBJECTS and size < BATCH_BYTES:
+    def _end_of_batch(self, copies: Sequence[Copy], start: int, room: Room) -> int:
+        """Behind the next copies that fit beside what is there; ``start``: the first one does not.
+
+        Several take no more than half of the room: what they really take, with all tables of the file system, is seen
+        before the next batch is chosen.
+        """
+        if not self._fits(copies[start], room):
+            return start
+        files = BATCH_OBJECTS if room.files is None else room.files // _FILES_EACH // 2
+        most = min(len(copies), start + max(1, min(BATCH_OBJECTS, files)))
+        end, size, need = start + 1, copies[start].size, self._disk.footprint(copies[start].size)
+        while end < most and size < BATCH_BYTES:
             need += self._disk.footprint(copies[end].size)
-            if need > free and (end > start or copies[end].victims):
+            if need > room.free // 2:
                 break
             size += copies[end].size
             end += 1
-        return (copies[start:end], True) if end > start else (copies[start : start + 1], False)
+        return end
+
+    def _fits(self, copy: Copy, room: Room) -> bool:
+        files = _FILES_EACH if room.files is None else room.files
+        return files >= _FILES_EACH and self._disk.footprint(copy.size) <= room.free
+
+    def _fits_after(self, copy: Copy, room: Room) -> bool:
+        """Whether it fits when its victims have left."""
+        freed = sum(self._disk.footprint(victim.size) for victim in copy.victims)
+        return bool(copy.victims) and self._disk.footprint(copy.size) <= room.free + freed
+
+    def _leave(self, copy: Copy) -> None:
+        self.done.left_objects += 1
+        self.done.left_bytes += copy.size
+
+    def _tell_full(self) -> None:
+        left = say_count(self.done.left_objects, "object")
+        told = f"{self._disk.name}: is full before its figures said so; what was copied is kept, {left} are left for later"
+        self._bench.reporter.tell(Remark(f"{told}: see what else writes to it, or what else lies there"))
 
     def _copy_batch(self, batch: Sequence[Copy]) -> None:
         outcomes = {}
@@ -154,6 +201,10 @@ class Executor:
             raise
         # In the plan's order, so that after each step the disk holds no more than it may.
         self._finish([outcomes[copy.object_id] for copy in batch if copy.object_id in outcomes])
+        if self._full:
+            for copy in batch:
+                if copy.object_id not in outcomes:
+                    self._leave(copy)
 
     def _copy_into_no_room(self, copy: Copy) -> None:
         """The disk cannot hold both: read the source first, then make room, then copy."""
@@ -173,7 +224,12 @@ class Executor:
                 continue
             self._meter.drain()
             self._evict(copy.victims)
-            outcome = self._stage(task._replace(copy=copy._replace(victims=())))
+            try:
+                outcome = self._stage(task._replace(copy=copy._replace(victims=())))
+            except DiskFull:
+                self._full = True
+                self._leave(copy)
+                return
             break
         else:
             outcome = _Outcome(task, None, problems, rotten)
@@ -204,6 +260,11 @@ class Executor:
             try:
                 outcomes.append(self._stage(task))
             except Interrupted:
+                break
+            except DiskFull:
+                # The other workers stop too; what they have staged is complete, and stays.
+                self._full = True
+                self._meter.abort()
                 break
         return outcomes
 
@@ -290,8 +351,9 @@ class Executor:
             copy = outcome.task.copy
             freed = sum(self._disk.footprint(victim.size) for victim in copy.victims)
             used = self.used - freed + self._disk.footprint(copy.size)
-            if used > self._capacity:
+            if used > self._disk.room:
                 given_up.append(outcome.staged)
+                self._leave(copy)
                 continue
             self.used = used
             victims.extend(copy.victims)
@@ -308,16 +370,16 @@ class Executor:
             self._evict(victims, accounted=True)
         # By digest, for files that never rest may have turned out to hold the same.
         staged = {item.staged.digest: item.staged for item in accepted if item.staged and not item.staged.placed}
-        unplaced = self._store.commit(list(staged.values()))
+        unplaced, full = commit_what_fits(self._store, list(staged.values()))
         placed = [outcome for outcome in accepted if outcome.staged and outcome.staged.digest not in unplaced]
         self._objects.record_copies(self._disk.id, [self._held_by(outcome) for outcome in placed])
         as_planned = [outcome.task.copy.object_id for outcome in placed if outcome.taken is None]
         self._bench.catalogue.problems.forget_copied(as_planned)
-        self._confirm_removals(flushed=True)
+        self._confirm_removals(flushed=not full)
         self.done.copied_objects += len(placed)
         self.done.copied_bytes += sum(outcome.staged.size for outcome in placed if outcome.staged)
         if unplaced:
-            self._give_up([item.task.copy for item in accepted if item.staged and item.staged.digest in unplaced])
+            self._give_up([item.task.copy for item in accepted if item.staged and item.staged.digest in unplaced], full)
 
     def _held_by(self, outcome: _Outcome) -> int:
         """The object that lies on the disk now."""
@@ -325,9 +387,14 @@ class Executor:
             return outcome.task.copy.object_id
         return self._bench.catalogue.restless.record_taken(outcome.taken, self._bench.clock.now())
 
-    def _give_up(self, copies: Sequence[Copy]) -> None:
-        """Their places on the disk are damaged; other disks get them."""
+    def _give_up(self, copies: Sequence[Copy], full: bool) -> None:
+        """Their places on the disk are damaged, or it is ``full``; other disks get them."""
         self.used -= sum(self._disk.footprint(copy.size) for copy in copies)
+        if full:
+            self._full = True
+            for copy in copies:
+                self._leave(copy)
+            return
         if not self.done.unplaced:
             text = (
                 f"{self._disk.name}: a part of its file system is damaged, so that some objects cannot be kept there; all "

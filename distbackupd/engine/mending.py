@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.cycle import usable_capacity
 from distbackupd.engine.execution import Executor
 from distbackupd.engine.ports import DiskStore, Stop
+from distbackupd.engine.room import with_room
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import ContentLost, CopiesMended
@@ -60,8 +60,8 @@ def mend_disk(bench: Bench, disk: BackupDisk, store: DiskStore, bad: Sequence[in
     store.prepare()
     bench.catalogue.disks.update(replace(disk, clean=False))
     tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
-    capacity = usable_capacity(bench, disk, store)
-    executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not disk.clean)
+    disk = with_room(bench, disk, store)
+    executor = Executor(bench, disk, store, tree, stop, checks_existing=not disk.clean)
     mending = mend_copies(bench, disk, executor, bad)
     bench.catalogue.disks.update(disk)
     return mending

@@ -15,13 +15,14 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_before
 from distbackupd.engine.catalogue_copy import look_at_unseen, refuse_if_set_back, relies_on_hearsay, save_catalogue
 from distbackupd.engine.clearing import clear_up
-from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on, usable_capacity
+from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on
 from distbackupd.engine.execution import Execution, Executor
 from distbackupd.engine.mending import mend_copies
 from distbackupd.engine.ports import SessionSummary, Stop
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.engine.release import say_farewell
 from distbackupd.engine.rescuing import rescue
+from distbackupd.engine.room import bytes_declined, with_room
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, Mount, Volume
@@ -153,11 +154,12 @@ def run_session(
         if not was_clean:
             clear_up(bench, disk, store, stop, brake)
         rescue(bench, disk, store, stop)
-        capacity = usable_capacity(bench, disk, store)
-        plan = plan_session(bench, disk, capacity, replace(options.policy, brake=brake))
-        executor = Executor(bench, disk, store, tree, capacity, stop, checks_existing=not was_clean)
+        disk = with_room(bench, disk, store)
+        bench.catalogue.disks.update(disk)
+        plan = plan_session(bench, disk, replace(options.policy, brake=brake))
+        executor = Executor(bench, disk, store, tree, stop, checks_existing=not was_clean)
         done = executor.done
-        remark_on(bench, disk, capacity, plan)
+        remark_on(bench, disk, plan)
         free = store.space().free
         executor.run(plan)
         if not done.deleted_objects:
@@ -167,6 +169,8 @@ def run_session(
         checked = verify_share(bench, disk, store, options.share, stop) if checks else Verification()
         mend_copies(bench, disk, executor, checked.bad_objects)
         disk = save_catalogue(bench, disk, store)
+        unplaced = plan.unplaced_objects + done.left_objects
+        disk = replace(with_room(bench, disk, store), declined=bytes_declined(bench, disk) if unplaced else 0)
         finished = SessionFinished(
             disk=disk.name,
             uuid=disk.uuid,
@@ -176,8 +180,8 @@ def run_session(
             deleted_bytes=done.deleted_bytes,
             verified_objects=checked.objects,
             skipped=done.skipped,
-            unplaced_objects=plan.unplaced_objects,
-            unplaced_bytes=plan.unplaced_bytes,
+            unplaced_objects=unplaced,
+            unplaced_bytes=plan.unplaced_bytes + done.left_bytes,
             seconds=bench.clock.monotonic() - began,
         )
         bench.catalogue.disks.update(replace(disk, clean=True))

@@ -66,7 +66,12 @@ class DiskClone(DiskTrouble):
 
 
 class DiskFull(DiskTrouble):
-    """The disk has less room than it said. What was recorded is safe."""
+    """The disk has less room than it said. What was recorded is safe.
+
+    ``unplaced``: where copies were to be made durable, the digests of those that are not; None: of all.
+    """
+
+    unplaced: frozenset[bytes] | None = None
 
 
 class DiskReadOnly(DiskTrouble):

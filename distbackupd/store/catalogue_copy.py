@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from distbackupd.model.disks import DiskIdentity
 from distbackupd.store import stand_alone
 from distbackupd.store.flushing import flush_paths
 from distbackupd.store.identity import write_beside
 from distbackupd.store.plain_files import create_file, is_file, move_aside, read_file
+from distbackupd.store.trouble import is_full
 
 CATALOGUE = b"distbackup.sqlite"
+_SLACK_BLOCKS = 4
 _KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-\d+")
 
 
@@ -24,15 +27,45 @@ def find_copies(root: bytes, kept: bool) -> list[bytes]:
     return [path for name in sorted(names) if is_file(path := root + b"/" + name)]
 
 
+def size_of_copy(root: bytes) -> int:
+    """Bytes on the disk that the copy takes; 0: there is none."""
+    try:
+        return os.lstat(root + b"/" + CATALOGUE).st_blocks * 512
+    except OSError:
+        return 0
+
+
 def replace_copy(
-    root: bytes, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool], aside: bytes
+    root: bytes,
+    write_copy: Callable[[bytes], None],
+    must_be_kept: Callable[[bytes], bool],
+    aside: bytes,
+    spare: bytes,
 ) -> bytes:
     """Write a copy in the place of the one that lies there; its folder is not flushed yet. Raises OSError.
 
     One that is foreign, broken, of a newer program or ``must_be_kept`` is kept under another name: which (empty: none).
+    Where there is no room for both, the new one is written to ``spare``, elsewhere; only then the old one goes.
     """
     path = root + b"/" + CATALOGUE
     beside = path + b".new"
+    try:
+        _write_beside(beside, write_copy, aside)
+    except OSError as error:
+        if not spare or not is_full(error) or not size_of_copy(root):
+            raise
+        with _written_to(spare, write_copy, error):
+            if not _fits_instead(spare, root) or _is_strange(path, spare) or must_be_kept(path):
+                raise
+            os.unlink(path)
+            _write_beside(beside, lambda target: _copy(spare, target), aside)
+    strange = os.path.lexists(path) and (_is_strange(path, beside) or must_be_kept(path))
+    kept = _keep_beside(path) if strange else b""
+    os.rename(beside, path)
+    return kept
+
+
+def _write_beside(beside: bytes, write_copy: Callable[[bytes], None], aside: bytes) -> None:
     # What keeps a file from being made is told better here than by SQLite.
     os.close(create_file(beside, aside))
     try:
@@ -42,10 +75,32 @@ def replace_copy(
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
-    strange = os.path.lexists(path) and (_is_strange(path, beside) or must_be_kept(path))
-    kept = _keep_beside(path) if strange else b""
-    os.rename(beside, path)
-    return kept
+
+
+@contextlib.contextmanager
+def _written_to(spare: bytes, write_copy: Callable[[bytes], None], trouble: OSError) -> Iterator[None]:
+    """The new copy lies there while this lasts. Raises ``trouble`` if it cannot."""
+    try:
+        _write_beside(spare, write_copy, os.path.dirname(spare))
+    except OSError:
+        raise trouble from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
+
+
+def _fits_instead(spare: bytes, root: bytes) -> bool:
+    """Whether what lies at ``spare`` has room on the disk once the copy there is gone."""
+    state = os.statvfs(root)
+    free = state.f_bavail * state.f_frsize + size_of_copy(root)
+    return os.stat(spare).st_size + _SLACK_BLOCKS * state.f_frsize <= free
+
+
+def _copy(source: bytes, target: bytes) -> None:
+    with open(source, "rb") as content, open(target, "wb") as copy:
+        shutil.copyfileobj(content, copy, 1 << 20)
 
 
 def write_leaflets(root: bytes, identity: DiskIdentity | None, aside: bytes) -> None:
@@ -87,4 +142,11 @@ def _replace_if_other(path: bytes, content: bytes, aside: bytes) -> None:
             return
     if not is_file(path):
         move_aside(path, aside)
-    write_beside(path, content, aside)
+    try:
+        write_beside(path, content, aside)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(path + b".new")
+        # Better an old one than no copy of the catalogue.
+        if not is_full(error) or not os.path.exists(path):
+            raise

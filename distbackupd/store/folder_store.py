@@ -12,17 +12,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import groupby
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
-from distbackupd.model.disks import FAT_LARGEST_FILE, DiskIdentity, Space
-from distbackupd.model.errors import DiskReadOnly
+from distbackupd.model.disks import DiskIdentity, Space
+from distbackupd.model.errors import DiskFull, DiskReadOnly
 from distbackupd.model.text import printable
 from distbackupd.store import staging
 from distbackupd.store.answering import read_something, write_something
-from distbackupd.store.catalogue_copy import find_copies, replace_copy, write_leaflets
+from distbackupd.store.catalogue_copy import find_copies, replace_copy, size_of_copy, write_leaflets
 from distbackupd.store.flushing import flush_filesystem, flush_paths, flushes_as_a_whole
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
 from distbackupd.store.plain_files import is_folder, make_folder, move_aside, open_file, remove_file
+from distbackupd.store.room import space_on
 from distbackupd.store.session_token import read_token, write_token
-from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words
+from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words, is_full
 from distbackupd.streams import hash_descriptor
 
 OBJECTS = b"distbackup-objects"
@@ -83,14 +84,8 @@ class FolderStore:
     def space(self) -> Space:
         """Room as the file system tells it now."""
         with in_words(self.root):
-            state = os.statvfs(self.root)
-        return Space(
-            total=state.f_blocks * state.f_frsize,
-            free=state.f_bavail * state.f_frsize,
-            block_size=max(512, state.f_frsize),
-            largest_file=FAT_LARGEST_FILE if self._filesystem_type in ("vfat", "msdos") else 0,
-            reserved=max(0, state.f_bfree - state.f_bavail) * state.f_frsize,
-        )
+            folders = len(self._folders) or sum(1 for _ in self._real_folders())
+            return space_on(self.root, self._filesystem_type, folders, size_of_copy(self.root))
 
     def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
         """Complete copies that an interrupted session left unfinished; all other leftovers are removed."""
@@ -124,7 +119,10 @@ class FolderStore:
         return StagedCopy(digest, size)
 
     def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
-        """Make staged copies durable under their final names; the digests of those whose place is damaged."""
+        """Make staged copies durable under their final names; the digests of those whose place is damaged.
+
+        Raises DiskFull when some found no room; the others are durable then too.
+        """
         if not staged:
             return frozenset()
         # By name, so that the folders of the layout are gone through once, in order.
@@ -149,11 +147,18 @@ class FolderStore:
                 except OSError as error:
                     errors.append(error)
                     refused.add(name)
-        self._only_these(errors)
+        full = next((error for error in errors if is_full(error)), None)
+        if full is None:
+            self._only_these(errors)
         with in_words(self.root):
             self._flush([self._objects, self._unfinished, *used])
         unplaced = frozenset(bytes.fromhex(name.decode()) for name in refused)
         self.discard([copy for copy in staged if copy.digest in unplaced])
+        if full is not None:
+            trouble = disk_trouble(full, self.root)
+            assert isinstance(trouble, DiskFull)
+            trouble.unplaced = unplaced
+            raise trouble from full
         return unplaced
 
     def discard(self, staged: Sequence[StagedCopy]) -> None:
@@ -164,7 +169,13 @@ class FolderStore:
 
     def remove(self, digests: Iterable[bytes]) -> None:
         """Remove objects; one that is not there is no error, and one that cannot be removed stays."""
-        self._remove(self._path(digest) for digest in digests)
+        paths = [self._path(digest) for digest in digests]
+        self._remove(paths)
+        # A folder takes an inode and blocks too, and the disk may have few of either.
+        for folder in {os.path.dirname(path) for path in paths}:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+                self._folders.discard(os.path.basename(folder))
 
     def size_of(self, digest: bytes) -> int | None:
         """Size of the object file, None where there is none, or nothing that could be one."""
@@ -295,15 +306,19 @@ class FolderStore:
             return find_copies(self.root, kept)
 
     def save_catalogue(
-        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = lambda _path: False
+        self,
+        write_copy: Callable[[bytes], None],
+        must_be_kept: Callable[[bytes], bool] = lambda _path: False,
+        spare: bytes = b"",
     ) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
         One that is foreign, broken, of a newer program or ``must_be_kept`` is kept under another name: which (empty: none).
+        ``spare``: a path elsewhere for the new one while there is no room for both.
         """
         identity = self.identity()
         with in_words(self.root):
-            kept = replace_copy(self.root, write_copy, must_be_kept, self._bad)
+            kept = replace_copy(self.root, write_copy, must_be_kept, self._bad, spare)
             write_leaflets(self.root, identity, self._bad)
             self._flush([self.root])
         return kept

@@ -94,6 +94,12 @@ def move_aside(path: bytes, aside: bytes) -> None:
 
     What is not there is no error. Raises OSError.
     """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        pass  # damaged, and in the way all the same
     if path != aside and not is_folder(aside):
         if os.path.lexists(aside):
             os.rename(aside, _free_name(aside))

@@ -18,13 +18,18 @@ def concerns_the_whole_disk(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there is no room for it, of blocks, inodes or quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
     """The trouble that a system error on the disk mounted at ``root`` means."""
     place = printable(root)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return DiskFull(
             f"the disk at {place} is full, fuller than expected; what was copied is recorded: "
-            "make room on it or lower its size with 'dsb disk set --size', and try again"
+            "remove what else lies on it, and try again"
         )
     if error.errno == errno.EROFS:
         return DiskReadOnly(

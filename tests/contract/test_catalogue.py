@@ -15,6 +15,7 @@ import pytest
 
 from distbackupd.catalogue.catalogue import open_catalogue
 from distbackupd.engine.ports import Catalogue, FolderChanges, SessionSummary
+from distbackupd.engine.ports.upheavals import Upheaval
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import UsageError
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile
@@ -175,10 +176,12 @@ def test_what_is_forgotten_is_gone_but_for_what_is_kept(catalogue: Catalogue) ->
 
 def test_upheaval_counts_what_vanished_since_a_moment(catalogue: Catalogue) -> None:
     put(catalogue, entry(b"a"), entry(b"bb"), now=10)
-    assert catalogue.files.upheaval_since(11)[:3] == (2, 0, 0)
+    assert catalogue.upheavals.living() == (2, 3)
+    assert catalogue.upheavals.since(11) == Upheaval()
     remove(catalogue, b"bb", 20)
-    assert catalogue.files.upheaval_since(11)[:3] == (2, 1, 0)
-    assert catalogue.files.rewritten_since(11, 5) == []
+    assert catalogue.upheavals.since(11) == Upheaval(vanished=1, vanished_size=2)
+    assert catalogue.upheavals.since(21) == Upheaval()
+    assert catalogue.upheavals.rewritten_since(11, 5) == []
 
 
 # --- what the planner is told
@@ -334,6 +337,7 @@ def test_sessions_are_told_newest_first(opened: Callable[[], AbstractContextMana
         assert (running.started, running.ended, running.outcome) == (30, None, "running")
         assert finished == summary
         assert catalogue.sessions.recent(1) == [running]
+        assert catalogue.sessions.latest() == {"one": running}
         assert (catalogue.sessions.recall("key"), catalogue.sessions.recall("other")) == ("new", None)
 
 

@@ -22,13 +22,16 @@ class FakeDiskStore:
     """``objects_`` and ``unfinished`` are content by digest. ``operations`` counts what was asked of the disk.
 
     ``fail_at``: the operation (from 1) with which the disk goes away for good, until :meth:`mend`. ``room``: bytes of
-    footprint that fit on it; ``slack``: how many more before it is really full. ``damaged``: digests whose places are so.
+    footprint that fit on it; ``slack``: how many more before it is really full; ``others``: bytes that something else takes;
+    ``files``: so many objects more there are inodes for. ``damaged``: digests whose places are so.
     ``listed``: folders that were listed; ``times``: what was done to which folder behind the program's back.
     """
 
     def __init__(self, room: int = 1 << 40, block_size: int = BLOCK, largest_file: int = 0) -> None:
         self.room = room
         self.slack = TABLES
+        self.others = 0
+        self.files: int | None = None
         self.block_size = block_size
         self.largest_file = largest_file
         self.read_only = False
@@ -79,7 +82,9 @@ class FakeDiskStore:
     def space(self) -> Space:
         self._work(counts=False)
         total = self.room + 2 * TABLES
-        return Space(total, total - self._used(), self.block_size, self.largest_file)
+        free_files = None if self.files is None else self.files - len(self.objects_) - len(self.unfinished)
+        free = total - self.others - self._used()
+        return Space(total, free, self.block_size, self.largest_file, free_files=free_files, folders=4096)
 
     def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
         self._work()
@@ -102,6 +107,8 @@ class FakeDiskStore:
         with self._lock:
             if self._used() + footprint(size, self.block_size) > self.room + self.slack:
                 raise DiskFull("the fake disk is full; what was copied is recorded")
+            if self.files is not None and len(self.objects_) + len(self.unfinished) >= self.files:
+                raise DiskFull("the fake disk has no inodes left; what was copied is recorded")
             self.unfinished[digest] = content
             self.staged_count += 1
         return StagedCopy(digest, size)
@@ -190,7 +197,10 @@ class FakeDiskStore:
         return []
 
     def save_catalogue(
-        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = lambda _path: False
+        self,
+        write_copy: Callable[[bytes], None],
+        must_be_kept: Callable[[bytes], bool] = lambda _path: False,
+        spare: bytes = b"",
     ) -> bytes:
         self._work()
         with tempfile.TemporaryDirectory() as folder:

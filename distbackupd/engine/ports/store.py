@@ -79,6 +79,7 @@ class DiskStore(Protocol):
         """Make staged copies durable under their final names.
 
         Gives the digests of those that are not there, for that part of the file system is damaged; nothing is left of them.
+        Raises DiskFull; its ``unplaced`` are those that found no room, nothing is left of them, and the others are durable.
         """
 
     def discard(self, staged: Sequence[StagedCopy]) -> None:
@@ -135,11 +136,15 @@ class DiskStore(Protocol):
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
 
-    def save_catalogue(self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = ...) -> bytes:
+    def save_catalogue(
+        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = ..., spare: bytes = b""
+    ) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
-        ``write_copy`` writes a complete copy to the path it is given. A ``distbackup.sqlite`` that is foreign, newer, or
-        of which ``must_be_kept`` says so is kept beside it: where (empty: there was none).
+        ``write_copy`` writes a complete copy to the path it is given. Where the disk has no room for the new copy beside
+        the old one, it is first written to ``spare``, elsewhere (empty: then this fails); the old one goes then. A
+        ``distbackup.sqlite`` that is foreign, newer, or of which ``must_be_kept`` says so is kept beside it: where (empty:
+        there was none). Raises DiskFull; the old one is still there then.
         """
 
     def flush(self) -> None:

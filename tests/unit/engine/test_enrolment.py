@@ -61,7 +61,8 @@ def test_enrol_fresh_disk_makes_the_layout_and_is_known(scene: Scene, mounted: P
     (disk,) = scene.catalogue.disks.all()
     assert enrolled.disk == disk
     assert enrolled.adopted == 0
-    assert disk.capacity == default_capacity(scene.bench.open_store(os.fsencode(mounted), enrolled.mount).space().total)
+    space = scene.bench.open_store(os.fsencode(mounted), enrolled.mount).space()
+    assert disk.capacity == default_capacity(space.total - space.reserved)
     assert (disk.name, disk.relative_path, disk.last_path) == ("photos-01", b"", os.fsencode(mounted))
     assert json.loads((mounted / "distbackup-disk.json").read_text()) == {"uuid": disk.uuid, "name": "photos-01"}
     assert {"distbackup.sqlite", "README.txt", "distbackup-restore.py"} <= {path.name for path in mounted.iterdir()}

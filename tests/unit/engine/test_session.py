@@ -18,7 +18,7 @@ from distbackupd.engine.cycle import as_plugged, plan_session
 from distbackupd.engine.session import back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, footprint
-from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, Interrupted
+from distbackupd.model.errors import DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
     MayUnplug,
@@ -30,7 +30,7 @@ from distbackupd.model.events import (
 )
 from distbackupd.model.plans import Policy, Reason
 from distbackupd.store.folder_store import FolderStore
-from tests.fakes.disk_store import FakeDiskStore
+from tests.fakes.disk_store import TABLES, FakeDiskStore
 from tests.fakes.stopping import StopWhen
 from tests.unit.engine.scenes import NEVER, Scene, scene_at, sha256
 
@@ -155,10 +155,10 @@ def test_plan_session_without_the_disk_tells_what_would_be_done(scene: Scene) ->
     fill(scene, 3)
     disk = scene.add_disk("one")
     generation = scene.catalogue.generation()
-    plan = plan_session(scene.bench, disk, disk.capacity, Policy())
+    plan = plan_session(scene.bench, disk, Policy())
     assert [copy.reason for copy in plan.copies] == [Reason.FIRST_COPY] * 3
     assert scene.catalogue.generation() == generation
-    assert plan == plan_session(scene.bench, as_plugged(disk, scene.store(disk)), disk.capacity, Policy())
+    assert plan == plan_session(scene.bench, as_plugged(disk, scene.store(disk)), Policy())
 
 
 # --- sources that change under the copy ------------------------------------------------------------------------------
@@ -166,9 +166,7 @@ def test_plan_session_without_the_disk_tells_what_would_be_done(scene: Scene) ->
 
 @pytest.mark.parametrize("tight", [False, True])
 @pytest.mark.parametrize("change", ["content", "grows", "vanishes", "while it is copied"])
-def test_run_session_source_that_changed_is_skipped_and_its_victim_stays(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, change: str, tight: bool
-) -> None:
+def test_run_session_source_that_changed_is_skipped_and_its_victim_stays(scene: Scene, change: str, tight: bool) -> None:
     fill(scene, 4)
     one, two = (scene.add_disk(name, FakeDiskStore(4 * BLOCK), capacity=4 * BLOCK) for name in ("one", "two"))
     scene.back_up(one)
@@ -178,7 +176,7 @@ def test_run_session_source_that_changed_is_skipped_and_its_victim_stays(
     before = scene.held(one)
     if tight:
         # Not even one copy fits beside what is there.
-        monkeypatch.setattr(execution, "_MARGIN", 2 * (64 << 20))
+        scene.store(one).others = 2 * TABLES
     if change == "content":
         state = path.stat()
         path.write_bytes(b"OF SOME LENGTH")
@@ -201,13 +199,13 @@ def test_run_session_source_that_changed_is_skipped_and_its_victim_stays(
     scene.assert_true(one)
 
 
-def test_run_session_disk_with_no_room_beside_makes_room_first(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_session_disk_with_no_room_beside_makes_room_first(scene: Scene) -> None:
     fill(scene, 4)
     one, two = (scene.add_disk(name, FakeDiskStore(4 * BLOCK), capacity=4 * BLOCK) for name in ("one", "two"))
     scene.back_up(one)
     scene.back_up(two)
     fill(scene, 2, "new")
-    monkeypatch.setattr(execution, "_MARGIN", 2 * (64 << 20))
+    scene.store(one).others = 2 * TABLES
     scene.store(one).slack = 0
     finished = scene.back_up(one)
     assert (finished.copied_objects, finished.deleted_objects) == (2, 2)
@@ -302,16 +300,18 @@ def test_run_session_disk_that_fails_at_any_operation_loses_nothing_and_the_next
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_run_session_disk_full_half_way_records_what_fits(scene: Scene) -> None:
+def test_run_session_disk_full_half_way_keeps_what_lies_complete_and_ends_well(scene: Scene) -> None:
     fill(scene, 20)
     store = FakeDiskStore(9 * BLOCK)
     store.slack = 0
     disk = scene.add_disk("one", store)
-    with pytest.raises(DiskFull):
-        scene.back_up(disk)
+    finished = scene.back_up(disk)
     scene.assert_true(disk)
-    assert len(scene.held(disk)) >= 4
-    assert "is full" in scene.reporter.sentences()
+    assert (len(scene.held(disk)), finished.copied_objects, finished.unplaced_objects) == (9, 9, 11)
+    assert store.unfinished == {}
+    assert store.catalogue is not None
+    assert "is full before its figures said so; what was copied is kept, 11 objects are left" in scene.reporter.sentences()
+    assert scene.catalogue.disks.find("one").capacity == disk.capacity
     store.room = 100 * BLOCK
     scene.back_up(disk)
     scene.assert_complete(disk)
