@@ -206,7 +206,8 @@ class RestoreEntry(NamedTuple):
     @property
     def inode_flags(self) -> InodeFlag:
         """What ``chattr`` had set."""
-        return InodeFlag(self.flags >> INODE_FLAGS_SHIFT) & InodeFlag.KEPT
+        number = self.flags >> INODE_FLAGS_SHIFT
+        return InodeFlag(number) & InodeFlag.KEPT if number else InodeFlag.NONE
 
 
 class ListedFile(NamedTuple):

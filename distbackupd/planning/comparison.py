@@ -8,6 +8,7 @@ from typing import NamedTuple
 from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryFlag, EntryKind, KnownEntry
 
 _SEEN_FLAGS = (1 << INODE_FLAGS_SHIFT) - 1
+"""What ``chattr`` set lies higher, and is only looked up for what is recorded anyway."""
 
 
 class FolderComparison(NamedTuple):
@@ -79,8 +80,7 @@ def _moved(before: KnownEntry, entry: Entry) -> bool:
     return (
         before.device != entry.device
         or before.inode != entry.inode
-        # What ``chattr`` set lies higher, and is only looked up for what is recorded anyway.
-        or (before.flags ^ entry.flags) & _SEEN_FLAGS != 0
+        or (before.flags != entry.flags and before.flags & _SEEN_FLAGS != entry.flags & _SEEN_FLAGS)
         or before.priority != entry.priority
         or before.maxcopies != entry.maxcopies
         or before.copies != entry.copies

@@ -14,12 +14,14 @@ from distbackupd.model.files import InodeFlag
 _LONG = struct.calcsize("l")
 _GET = 2 << 30 | _LONG << 16 | ord("f") << 8 | 1
 _SET = 1 << 30 | _LONG << 16 | ord("f") << 8 | 2
+_KEPT = int(InodeFlag.KEPT)  # operations of flag classes are slow, and this is done for each file that is hashed
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def read_flags(descriptor: int) -> InodeFlag:
     """Those of an open file or folder that are kept. Raises OSError where its file system has none."""
-    return InodeFlag(_read(descriptor) & InodeFlag.KEPT)
+    found = _read(descriptor) & _KEPT
+    return InodeFlag(found) if found else InodeFlag.NONE
 
 
 def write_flags(descriptor: int, wanted: InodeFlag) -> InodeFlag:

@@ -30,7 +30,7 @@ def copy_content(content: int, descriptor: int, entry: RestoreEntry, pulse: Puls
 
     Raises BadContent, Interrupted, OSError of writing.
     """
-    if entry.size <= CHUNK and not entry.flags & EntryFlag.SPARSE:
+    if entry.size <= CHUNK and not (entry.flags and entry.flags & EntryFlag.SPARSE):
         return _copy_small(content, descriptor, entry, pulse)
     hashed = hashlib.sha256()
     buffer = thread_buffer()

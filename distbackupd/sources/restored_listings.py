@@ -11,6 +11,7 @@ import stat
 import threading
 import unicodedata
 
+_MOST_FOLDERS = 64
 _MOST_NAMES = 300_000
 """So many names are kept; the folder at hand always is."""
 
@@ -81,6 +82,40 @@ class Listings:
         return listing
 
 
+class Presence:
+    """What stands below other folders, under just the names that it is looked for. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, frozenset[bytes] | None] = {}
+
+    def has(self, root: bytes, path: bytes) -> bool:
+        """Whether anything stands at the absolute ``path`` below ``root``, and each folder on the way lists its name so.
+
+        A folder that cannot be listed is believed.
+        """
+        try:
+            os.lstat(root + path)
+        except (OSError, ValueError):
+            return False
+        folder = root
+        for name in path.split(b"/")[1:]:
+            names = self._listed(folder)
+            if name and names is not None and name not in names:
+                return False
+            folder += b"/" + name
+        return True
+
+    def _listed(self, folder: bytes) -> frozenset[bytes] | None:
+        if folder not in self._names:
+            if len(self._names) >= _MOST_FOLDERS:
+                self._names.clear()
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except OSError:
+                self._names[folder] = None
+        return self._names[folder]
+
+
 def _folded(name: bytes) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", os.fsdecode(name)).casefold()).rstrip(" .")
 
@@ -97,7 +132,10 @@ def _same(folder: int, names: list[bytes], state: os.stat_result) -> bytes | Non
     return None
 
 
-def _looks(state: os.stat_result) -> tuple[int, int, int, int]:
+def _looks(state: os.stat_result) -> tuple[int, ...]:
+    """A folder's size and time change while it is restored to."""
+    if stat.S_ISDIR(state.st_mode):
+        return state.st_dev, stat.S_IFDIR
     return state.st_dev, stat.S_IFMT(state.st_mode), state.st_size, state.st_mtime_ns
 
 

@@ -12,6 +12,7 @@ from distbackupd.model.text import printable
 
 UNABLE = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 """The destination, or this user, cannot do such a thing."""
+_NO_SUCH_NAME = (errno.ENOENT, errno.EINVAL, errno.EILSEQ)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GONE = (errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ENOMEM, errno.EMFILE)
 
@@ -49,4 +50,6 @@ def told(error: OSError, destination: bytes, is_alive: Callable[[], bool] = lamb
         )
     if may_be_dead(error) and not is_alive():
         return TargetTrouble(f"{place} cannot be written: {error.strerror}; what was restored stays")
-    return EntryRefused(f"it cannot be written: {error.strerror}")
+    # exfat-fuse says "no such file" of a name that it cannot have.
+    hint = "; the destination may not take such a name" if error.errno in _NO_SUCH_NAME else ""
+    return EntryRefused(f"it cannot be written: {error.strerror}{hint}")

@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pickle
 import stat
-import tempfile
 import threading
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -22,9 +19,10 @@ from distbackupd.model.errors import UsageError
 from distbackupd.model.files import EntryKind, InodeFlag, RestoreEntry
 from distbackupd.model.text import printable
 from distbackupd.sources.confined import ConfinedFolders, checked_name
-from distbackupd.sources.inode_flags import opened, write_flags
 from distbackupd.sources.restored_content import copy_content, open_object
-from distbackupd.sources.restored_listings import Listings
+from distbackupd.sources.restored_flags import give_before_content, give_flags, is_locked_later, unlock
+from distbackupd.sources.restored_later import Later
+from distbackupd.sources.restored_listings import Listings, Presence
 from distbackupd.sources.restored_mark import MARK_NAME, RestoreMark
 from distbackupd.sources.restored_metadata import give_metadata, give_metadata_to_new_file
 from distbackupd.sources.restored_names import (
@@ -66,10 +64,10 @@ class FolderTarget:
         self._folders_told: set[int] = set()
         self._genuine: set[bytes] = set()
         self._listings = Listings()
+        self._presence = Presence()
         self._compared = Compared()
         self._renaming = tuple(threading.Lock() for _ in range(16))
-        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the target
-        self._spooled = array("Q")
+        self._later = Later()
 
     def __enter__(self) -> FolderTarget:
         return self
@@ -79,7 +77,7 @@ class FolderTarget:
 
     def close(self) -> None:
         """Close every descriptor."""
-        self._spool.close()
+        self._later.close()
         if self._mark is not None:
             self._mark.close()
         if self._folders is not None:
@@ -111,11 +109,11 @@ class FolderTarget:
                 if not stat.S_ISDIR(state.st_mode):
                     return Placement.IN_THE_WAY
                 self._let_ourselves_in(folder, name, state, entry)
-                self._remember(entry)
+                self._later.add(entry)
                 return Placement.LEFT_ALONE
             except NotADirectoryError:
                 return Placement.IN_THE_WAY
-            self._remember(entry)
+            self._later.add(entry)
         return Placement.RESTORED
 
     def place(
@@ -143,9 +141,9 @@ class FolderTarget:
                 try:
                     return self._link_descriptor(source, entry, overwrite, relink=True)
                 except PermissionError:
-                    if not self._unlock(*self._locate(first), entry):
+                    if not unlock(*self._locate(first), entry):
                         raise
-                    self._remember(entry._replace(path=first))
+                    self._later.add(entry._replace(path=first))
                     return self._link_descriptor(source, entry, overwrite, relink=True)
             except OSError as error:
                 if error.errno not in (errno.EMLINK, errno.EXDEV, errno.ENOENT) and not self._is_unable(error):
@@ -194,18 +192,16 @@ class FolderTarget:
             return compare(folder, name, state, entry, overwrite, self._mark, self._compared, pulse)
 
     def exists_below(self, folder: bytes, path: bytes) -> bool:
-        """Whether anything stands at the virtual ``path`` below another real folder."""
-        try:
-            os.lstat(folder + path)
-        except (OSError, ValueError):
-            return False
-        return True
+        """Whether anything stands at the virtual ``path``, under just these names, below another real folder."""
+        return self._presence.has(folder, path)
 
     def settle(self) -> None:
         """Now and then, see to it that what was restored so far survives a power cut."""
         if self._mark is not None:
-            with self._in_words():
+            try:
                 self._mark.settle()
+            except OSError as error:
+                raise told(error, self._path) from error
 
     def finish(self) -> Mapping[str, int]:
         """Give all folders their metadata, what was made last first. What could not be kept, and how often.
@@ -214,19 +210,18 @@ class FolderTarget:
         """
         self._listings.forget()
         root: RestoreEntry | None = None
-        while self._spooled:
-            self._spool.seek(self._spooled.pop())
-            entry: RestoreEntry = pickle.load(self._spool)  # noqa: S301 - our own file, which has no name
+        for entry in self._later.take():
             if entry.path == b"/":
                 root = entry
             elif entry.kind is EntryKind.FOLDER:
                 self._finish_folder(entry)
             else:
                 self._lock_file(entry)
-        self._spool.truncate(0)
         if self._mark is not None:
-            with self._in_words():
+            try:
                 self._mark.end()
+            except OSError as error:
+                raise told(error, self._path) from error  # what could not be flushed may be lost: no single entry's matter
         if root is not None:
             self._finish_folder(root)
         return dict(self._lost)
@@ -239,7 +234,7 @@ class FolderTarget:
                 if self._mark is not None and self._mark.was_left:
                     self._remove_leftovers(descriptor, entry.path)
                 give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, lost.append)
-                if entry.inode_flags and not self._give_flags(descriptor, b".", entry.inode_flags):
+                if entry.inode_flags and not give_flags(descriptor, b".", entry.inode_flags):
                     lost.append(_FLAGS)
         except EntryRefused:
             lost.append("metadata of a folder")
@@ -273,7 +268,7 @@ class FolderTarget:
                 self._mend(folder, name, entry)
             if placement is not Placement.RESTORED:
                 return placement
-            self._unlock(folder, name, entry)
+            unlock(folder, name, entry)
         self._begin()
         if is_temporary(name):
             self._genuine.add(entry.path)
@@ -343,14 +338,8 @@ class FolderTarget:
         state = os.fstat(root)
         present = (state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode))
         if self._root_is_new or present == (entry.attributes.uid, entry.attributes.gid, entry.attributes.mode):
-            self._remember(entry)
+            self._later.add(entry)
         return Placement.LEFT_ALONE
-
-    def _remember(self, entry: RestoreEntry) -> None:
-        """Keep the folder's metadata for :meth:`finish` in a file: there may be a million folders."""
-        with self._lock:
-            self._spooled.append(self._spool.seek(0, os.SEEK_END))
-            pickle.dump(entry, self._spool, pickle.HIGHEST_PROTOCOL)
 
     def _let_ourselves_in(self, folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry) -> None:
         """An ordinary user cannot write into a folder that was restored read-only from an earlier disk.
@@ -358,7 +347,7 @@ class FolderTarget:
         Nobody can into an immutable one; and what a folder's flags are, they give to what is made in it.
         """
         if entry.inode_flags:
-            self._give_flags(folder, name, InodeFlag.NONE)
+            give_flags(folder, name, InodeFlag.NONE)
         if state.st_mode & 0o700 != 0o700 and state.st_uid == os.geteuid():
             with self._opened(folder, name) as descriptor, contextlib.suppress(OSError):
                 os.chmod(b"/proc/self/fd/%d" % descriptor, stat.S_IMODE(state.st_mode) | 0o700)
@@ -370,8 +359,7 @@ class FolderTarget:
         try:
             descriptor = create(folder, temporary)
             try:
-                if entry.inode_flags & InodeFlag.BEFORE_CONTENT:
-                    write_flags(descriptor, entry.inode_flags & InodeFlag.BEFORE_CONTENT)
+                give_before_content(descriptor, entry)
                 if content is not None:
                     copy_content(content, descriptor, entry, pulse)
                 give_metadata_to_new_file(descriptor, entry, self._lose)
@@ -417,42 +405,27 @@ class FolderTarget:
             return
         lost: list[str] = []
         self._give_metadata(folder, name, entry, lost.append)
-        if lost and self._unlock(folder, name, entry):
+        if lost and unlock(folder, name, entry):
             self._give_metadata(folder, name, entry)
         elif lost:
             for kind in lost:
                 self._lose(kind)
         self._give_file_flags(folder, name, entry)
 
-    def _unlock(self, folder: int, name: bytes, entry: RestoreEntry) -> bool:
-        """Let what an earlier restore locked be changed; its lock comes back. A lock of somebody else stays."""
-        locks = entry.inode_flags & InodeFlag.LOCKS
-        return bool(locks) and self._give_flags(folder, name, entry.inode_flags & ~InodeFlag.LOCKS)
-
     def _give_file_flags(self, folder: int, name: bytes, entry: RestoreEntry) -> None:
-        """All but locks at once; a lock at the very end."""
-        if entry.kind is not EntryKind.FILE:
-            return
-        if entry.inode_flags & InodeFlag.LOCKS:
-            self._remember(entry)
-        elif not self._give_flags(folder, name, entry.inode_flags):
+        if is_locked_later(entry):
+            self._later.add(entry)
+        elif entry.kind is EntryKind.FILE and not give_flags(folder, name, entry.inode_flags):
             self._lose(_FLAGS)
 
     def _lock_file(self, entry: RestoreEntry) -> None:
         try:
             with self._in_words():
-                if not self._give_flags(*self._locate(entry.path), entry.inode_flags):
-                    self._lose(_FLAGS)
+                locked = give_flags(*self._locate(entry.path), entry.inode_flags)
         except EntryRefused:
+            locked = False
+        if not locked:
             self._lose(_FLAGS)
-
-    def _give_flags(self, folder: int, name: bytes, flags: InodeFlag) -> bool:
-        """Whether a file or folder has just these flags now."""
-        try:
-            with opened(folder, name) as descriptor:
-                return not write_flags(descriptor, flags)
-        except OSError:
-            return False
 
     def _link_descriptor(self, source: int, entry: RestoreEntry, overwrite: bool, relink: bool) -> Placement:
         """``relink``: a right file of its own that stands there becomes the link too."""
@@ -478,7 +451,7 @@ class FolderTarget:
         if placement is Placement.IN_THE_WAY or (placement is Placement.LEFT_ALONE and not relink):
             return placement
         if relink:
-            self._unlock(folder, name, entry)
+            unlock(folder, name, entry)
         temporary = temporary_name(name)
         discard(folder, temporary)
         os.link(original, temporary, dst_dir_fd=folder, follow_symlinks=True)

@@ -708,6 +708,8 @@ def is_same(folder, name, state, by_looks):
     except OSError:
         return False
     looks = [(each.st_dev, stat.S_IFMT(each.st_mode), each.st_size, each.st_mtime_ns) for each in (found, state)]
+    if stat.S_ISDIR(state.st_mode):
+        looks = [each[:2] for each in looks]  # the rest changes while it is restored to
     return os.path.samestat(found, state) or (by_looks and looks[0] == looks[1])
 
 

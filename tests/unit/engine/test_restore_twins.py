@@ -172,6 +172,20 @@ def test_restore_twins_of_links_and_of_what_cannot_be_kept_there(folded):
 
 
 @folding
+def test_restore_leaves_out_only_what_is_present_elsewhere_under_just_its_name(folded):
+    folded.write("README", "capital")
+    folded.write("readme", "small l")
+    folded.write("a/one", "1")
+    folded.back_up()
+    elsewhere = folded.destination.parent / "elsewhere"
+    (elsewhere / "A").mkdir(parents=True)
+    write_file(elsewhere / "README", b"capital")
+    write_file(elsewhere / "A/one", b"1")
+    assert folded.bring_back(existing=(os.fsencode(elsewhere),)).complete
+    assert folded.content() == {"readme": b"small l", "a/one": b"1"}
+
+
+@folding
 def test_restore_names_that_the_destination_cannot_have_are_listed_and_the_rest_comes(folded):
     for name in ("what?", "plain", "a:b/below"):
         folded.write(name, name)
@@ -179,6 +193,7 @@ def test_restore_names_that_the_destination_cannot_have_are_listed_and_the_rest_
     folded.back_up()
     report = folded.bring_back()
     assert folded.content() == {"plain": b"plain"}
+    assert all("the destination may not take such a name" in reason for _, reason in report.failed)
     assert {path for path, _ in report.failed} == {b"/what?", b"/a:b", b"/a:b/below", b"/\xff\xfe"}
 
 
