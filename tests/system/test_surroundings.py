@@ -76,3 +76,17 @@ def test_watch_into_a_pipe_says_how_it_stands_at_once(tmp_path: Path) -> None:
             wait_until(lambda: "No disk is known yet" in (tmp_path / "watched").read_text(), "the status", 15)
         finally:
             watching.terminate()
+
+
+def test_make_lets_nothing_through_that_somebody_set_for_himself(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text(f"include {ROOT}/Makefile\nshow:\n\t@env\n")
+    theirs = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": "/nowhere", "LANG": "de_DE.UTF-8", "LC_ALL": "C", "OTHER": "kept"}
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "--file", tmp_path / "Makefile", "show"],
+        env={"PATH": os.environ["PATH"], **theirs},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "OTHER=kept\n" in shown
+    assert not [line for line in shown.splitlines() if line.startswith(("PYTHON", "LANG", "LC_"))]
