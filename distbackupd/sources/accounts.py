@@ -16,19 +16,22 @@ Answer = TypeVar("Answer")
 
 _PATIENCE_SECONDS = 5.0
 """A directory server that does not answer can hold a single question for minutes."""
+_MOST_OPEN = 8
+"""So many questions may be left without an answer before no more are asked."""
 _FRESH_SECONDS = 600.0
 
 
 class SystemAccounts:
     """See :class:`distbackupd.engine.ports.MachineAccounts`.
 
-    Each question is asked in a thread, which is left behind when it takes too long; until it comes back nothing more is
-    asked. Answers are kept for ten minutes, for the daemon scans whenever something changes.
+    Questions are asked in threads, which are left behind when they take too long: one name that only a directory server
+    could know does not hide those that this machine knows itself. Answers, and that there was none, are kept for ten
+    minutes, for the daemon scans whenever something changes.
     """
 
     def __init__(self, patience: float = _PATIENCE_SECONDS) -> None:
         self._patience = patience
-        self._asking: threading.Thread | None = None
+        self._asking: list[threading.Thread] = []
         self._known: dict[tuple[bool, int], tuple[float, str | None]] = {}
 
     def names(self, numbers: OwnerNumbers) -> OwnerNames:
@@ -58,6 +61,7 @@ class SystemAccounts:
     def _look_up(self, keys: list[tuple[bool, int]]) -> None:
         for is_group, number in keys:
             name = None
+            self._known[is_group, number] = (time.monotonic(), None)
             # "Not found" may also mean that a directory server is away, so it is never taken for news.
             with contextlib.suppress(KeyError, OSError, OverflowError, ValueError):
                 name = grp.getgrgid(number).gr_name if is_group else pwd.getpwuid(number).pw_name
@@ -65,7 +69,8 @@ class SystemAccounts:
 
     def _in_time(self, ask: Callable[[], Answer]) -> Answer | None:
         """The answer; None: there is none, or none yet."""
-        if self._asking is not None and self._asking.is_alive():
+        self._asking = [thread for thread in self._asking if thread.is_alive()]
+        if len(self._asking) >= _MOST_OPEN:
             return None
         answers: list[Answer] = []
 
@@ -73,7 +78,8 @@ class SystemAccounts:
             with contextlib.suppress(KeyError, OSError, OverflowError, ValueError):
                 answers.append(ask())
 
-        self._asking = threading.Thread(target=ask_and_keep, name="account names", daemon=True)
-        self._asking.start()
-        self._asking.join(self._patience)
+        thread = threading.Thread(target=ask_and_keep, name="account names", daemon=True)
+        self._asking.append(thread)
+        thread.start()
+        thread.join(self._patience)
         return answers[0] if answers else None
