@@ -30,8 +30,6 @@ BATCH_OBJECTS = 10_000
 BATCH_BYTES = 2 << 30
 _TASK_OBJECTS = 32
 _TASK_BYTES = 8 << 20
-_FILES_EACH = 2
-"""A copy takes an inode, and one more if it is the first of its folder."""
 
 
 @dataclass(slots=True)
@@ -155,8 +153,8 @@ class Executor:
         """
         if not self._fits(copies[start], room):
             return start
-        files = BATCH_OBJECTS if room.files is None else room.files // _FILES_EACH // 2
-        most = min(len(copies), start + max(1, min(BATCH_OBJECTS, files)))
+        objects = BATCH_OBJECTS if room.objects is None else max(1, room.objects // 2)
+        most = min(len(copies), start + min(BATCH_OBJECTS, objects))
         end, size, need = start + 1, copies[start].size, self._disk.footprint(copies[start].size)
         while end < most and size < BATCH_BYTES:
             need += self._disk.footprint(copies[end].size)
@@ -167,8 +165,7 @@ class Executor:
         return end
 
     def _fits(self, copy: Copy, room: Room) -> bool:
-        files = _FILES_EACH if room.files is None else room.files
-        return files >= _FILES_EACH and self._disk.footprint(copy.size) <= room.free
+        return room.objects != 0 and self._disk.footprint(copy.size) <= room.free
 
     def _fits_after(self, copy: Copy, room: Room) -> bool:
         """Whether it fits when its victims have left."""

@@ -15,7 +15,7 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, StagedCopy
 from distbackupd.model.disks import BackupDisk, Space
 from distbackupd.model.errors import DiskFull
-from distbackupd.planning.inodes import new_folders, objects_within
+from distbackupd.planning.inodes import FOLDERS, new_folders, objects_within
 
 _MARGIN, _MARGIN_SHARE = 16 << 20, 64
 """Bytes that are left to the file system's own tables: so many, or this part of a small disk."""
@@ -27,17 +27,19 @@ _CATALOGUE_SHARE = 4
 
 
 class Room(NamedTuple):
-    """What may be written now: bytes, and files and folders (None: as many as there is room for)."""
+    """What copies may take now: bytes, and for how many of them there surely are inodes (None: for all that fit)."""
 
     free: int
-    files: int | None
+    objects: int | None
 
 
 def room_on(bench: Bench, store: DiskStore) -> Room:
     """What copies may take on the disk now."""
     space = store.space()
-    files = None if space.free_files is None else max(0, space.free_files - _FILES_KEPT)
-    return Room(max(0, space.free - _kept_free(space, bench.catalogue.size())), files)
+    # A copy may be the first of its folder, as long as not all of these are there.
+    each = 1 if space.folders >= FOLDERS else 2
+    objects = None if space.free_files is None else max(0, space.free_files - _FILES_KEPT) // each
+    return Room(max(0, space.free - _kept_free(space, bench.catalogue.size())), objects)
 
 
 def commit_what_fits(store: DiskStore, staged: Sequence[StagedCopy]) -> tuple[frozenset[bytes], bool]:

@@ -17,7 +17,7 @@ from tests.bed.programs import Dsb
 from tests.trees import assert_same_tree, build_nasty_tree, describe_tree
 
 MEGABYTES = 128
-"""Size of the disks here: 64 MiB of it are kept free for the catalogue's copy."""
+"""Size of the disks here."""
 
 
 @contextmanager
