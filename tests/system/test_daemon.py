@@ -205,7 +205,8 @@ def test_asked_to_stop_while_a_big_file_is_copied(shelf: Shelf) -> None:
 
     side_file.unlink()
     big.write_bytes(b"big, once")
-    shelf.dsb.ok("update")
+    assert "100% of the bytes" in shelf.dsb("update").err
+    assert "the brake is off" in shelf.dsb.ok("brake", "release")
     one.plug()
     with running_daemon(shelf.dsb) as daemon:
         daemon.wait_for("(?m)^one is done, you may unplug it$")
