@@ -87,7 +87,9 @@ def test_a_source_that_turned_empty_keeps_its_files_until_told(scene: Scene) -> 
         "'dsb update --ignore-lock' records it; its files are kept as they were known"
     )
     assert scene.paths() == paths
-    assert "11 gone" in scene.dsb.ok("update", "--ignore-lock")
+    recorded = scene.dsb("update", "--ignore-lock")
+    assert "11 gone" in recorded.out
+    assert "the brake is on: of 10 files" in recorded.err
     assert scene.paths() == []
 
 
