@@ -319,3 +319,17 @@ def test_save_catalogue_that_fails_leaves_the_old_copy(bed: FakeBed) -> None:
         bed.store.save_catalogue(fail)
     assert bed.catalogue().endswith(b"good")
     assert bed.again().leftovers(all_wanted(), NEVER) == []
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("most", [100 << 20, 5])
+def test_stage_as_it_is_takes_whatever_there_is_up_to_the_size(bed: Any, content: bytes, most: int) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        file.seek(0)
+        staged = bed.store.stage_as_it_is(file.fileno(), most, NEVER)
+    assert staged == StagedCopy(digest_of(content[:most]), len(content[:most]))
+    assert bed.store.commit([staged]) == frozenset()
+    assert bed.store.check(*staged[:2], NEVER).problem == ""
+    assert bed.again().leftovers(lambda digests: dict.fromkeys(digests, 1), NEVER) == []

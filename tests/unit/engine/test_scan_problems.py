@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distbackupd.engine.overview import idle_sentence, overview, protection
 from distbackupd.model.errors import SourceTrouble
@@ -237,3 +239,28 @@ def test_sizes_up_to_the_largest_never_end_a_scan(tmp_path: Path) -> None:
         assert scene.digest("/plain") == sha256("plain")
         assert problems(scene)[b"/one"].reason == "it says that it has 9.22 EB, more than any disk holds"
         assert overview(scene.bench).unread.files == 2
+
+
+NUMBER = st.integers(0, 2**64 - 1)
+TIME = st.integers(-(2**80), 2**80)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mtime_ns=TIME, ctime_ns=TIME, inode=NUMBER, device=NUMBER, rdev=NUMBER, owner=st.integers(0, 2**32 - 1), links=NUMBER)
+def test_whatever_a_file_system_says_of_an_entry_fits_and_is_the_same_the_next_time(
+    tmp_path: Path, mtime_ns: int, ctime_ns: int, inode: int, device: int, rdev: int, owner: int, links: int
+) -> None:
+    path = tmp_path / "odd"
+    if not path.exists():
+        path.write_bytes(b"odd")
+    said = {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns, "st_ino": inode, "st_dev": device, "st_rdev": rdev}
+    with pytest.MonkeyPatch.context() as patch:
+        make_odd(patch, path, **said, st_uid=owner, st_gid=owner, st_nlink=links)
+        looks = [tree.FolderTree().list_folder(bytes(tmp_path), lambda _name: 1, False) for _ in range(2)]
+        assert looks[0] == looks[1]
+        ((entry,), problems) = looks[0]
+        descriptor = tree.FolderTree().open_file(bytes(path), entry.size, entry.mtime_ns, entry.inode)
+        os.close(descriptor)
+    numbers = [value for value in (*entry, *entry.attributes) if isinstance(value, int)]
+    assert all(-(2**63) <= number < 2**63 for number in numbers)
+    assert [problem.kind for problem in problems] == [INEXACT] * (not -(2**63) <= mtime_ns < 2**63)

@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -311,3 +312,44 @@ def test_capabilities_and_acls_are_kept_as_the_kernel_gives_them(tree: FolderTre
     capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
     os.setxattr(path, "security.capability", capability)
     assert listed(tree, tmp_path)[b"file"].attributes.xattrs == ((b"security.capability", capability),)
+
+
+# --- files that never rest -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 17])
+def test_take_file_at_rest_says_so(tree: FolderTree, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    content = os.urandom(size)
+    path.write_bytes(content)
+    known = waiting(path)._replace(size=7, mtime_ns=5)
+    taken = tree.take_file(os.fsencode(path), known, NEVER)
+    assert taken == (hashlib.sha256(content).digest(), size, path.stat().st_mtime_ns, True)
+
+
+@pytest.mark.parametrize("size", [5, CHUNK, 3 * CHUNK])
+def test_take_file_that_grows_while_it_is_read_ends_where_it_ended(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    content = os.urandom(size)
+    path.write_bytes(content)
+
+    class Growing(FolderTree):
+        def open_as_it_is(self, *words: Any) -> Any:
+            opened = super().open_as_it_is(*words)
+            with path.open("ab") as file:
+                file.write(b"more" * CHUNK)
+            return opened
+
+    taken = Growing().take_file(os.fsencode(path), waiting(path), NEVER)
+    assert (taken.digest, taken.size, taken.at_rest) == (hashlib.sha256(content).digest(), size, False)
+
+
+def test_open_as_it_is_takes_nothing_but_regular_files_with_content(tree: FolderTree, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    descriptors = set(os.listdir("/proc/self/fd"))
+    for name in ("empty", "fifo", "folder", "missing"):
+        with pytest.raises(SourceTrouble):
+            tree.open_as_it_is(os.fsencode(tmp_path / name))
+    assert set(os.listdir("/proc/self/fd")) == descriptors
