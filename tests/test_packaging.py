@@ -270,7 +270,13 @@ def test_package_has_every_file_in_its_place(package: dict[str, str]) -> None:
 
 def test_every_file_to_be_installed_has_a_place_in_the_package() -> None:
     ours = {path for pattern in PACKAGED for path in ROOT.glob(pattern)}
-    of_the_build = ("packaging/build-deb.sh", "packaging/constraints.txt", "packaging/prepare.sh")
+    of_the_build = (
+        "packaging/build-deb.sh",
+        "packaging/build-tools.txt",
+        "packaging/bundled.txt",
+        "packaging/constraints.txt",
+        "packaging/prepare.sh",
+    )
     folders_of_the_build = ("packaging/debian/", "packaging/demo/", "packaging/man/")
     homeless = [
         name
