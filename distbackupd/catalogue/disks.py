@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from distbackupd.catalogue.tables import DiskRow
 from distbackupd.model.disks import OBJECT_OVERHEAD, USUAL_BLOCK_SIZE, BackupDisk
 from distbackupd.model.errors import UsageError
 from distbackupd.model.text import say_count
+from distbackupd.planning.listing import LeftFolder
 
 _COLUMNS = tuple(item.name for item in fields(BackupDisk))
 
@@ -61,8 +62,8 @@ class DiskTable:
         return added
 
     def update(self, disk: BackupDisk) -> None:
-        """Store all fields of a known disk; raises UsageError if the name is taken."""
-        values = {key: value for key, value in asdict(disk).items() if key != "id"}
+        """Store all fields of a known disk but its tokens; raises UsageError if the name is taken."""
+        values = {key: value for key, value in asdict(disk).items() if key not in ("id", "token", "next_token")}
         with self._database.transaction(), self._database.bound(DiskRow):
             try:
                 DiskRow.update(**values).where(DiskRow.id == disk.id).execute()
@@ -92,12 +93,37 @@ class DiskTable:
         with self._database.transaction() as connection:
             count = self._objects.drop_disk(disk)
             connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
+            connection.execute("UPDATE disk SET token = '', next_token = '' WHERE id = ?", (disk,))
             connection.execute("DELETE FROM verified_folder WHERE disk = ?", (disk,))
             connection.execute("DELETE FROM listed_folder WHERE disk = ?", (disk,))
             # Whatever becomes of the disk, what its file system said of its room was said of what lay on it.
             connection.execute("UPDATE disk SET fillable = -1, declined = 0, most_objects = 0 WHERE id = ?", (disk,))
             self._database.grow_generation()
         return count
+
+    def record_token(self, disk: int, token: str, next_token: str) -> None:
+        """What is on the disk, and what may be on it soon. Durable when it returns."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE disk SET token = ?, next_token = ? WHERE id = ?", (token, next_token, disk))
+
+    def left(self, disk: int) -> dict[int, LeftFolder]:
+        """How the last sessions left its folders (0 to 4095)."""
+        rows = self._database.execute("SELECT folder, mtime_ns, listed_at FROM listed_folder WHERE disk = ?", (disk,))
+        return {folder: LeftFolder(mtime_ns, listed_at) for folder, mtime_ns, listed_at in rows}
+
+    def note_left(self, disk: int, folders: Mapping[int, LeftFolder]) -> None:
+        """These folders are left so. Durable when it returns."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO listed_folder (disk, folder, mtime_ns, listed_at) VALUES (?, ?, ?, ?)",
+                [(disk, folder, *left) for folder, left in folders.items()],
+            )
+
+    def forget_looks(self, disk: int) -> None:
+        """When its folders were verified, and how they were left, was true of another disk than this."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM verified_folder WHERE disk = ?", (disk,))
+            connection.execute("DELETE FROM listed_folder WHERE disk = ?", (disk,))
 
     def used(self, disk: int) -> tuple[int, int]:
         """How many objects the disk holds, and their footprint in bytes."""

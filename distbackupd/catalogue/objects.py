@@ -84,6 +84,11 @@ class ObjectTable:
         with self._database.transaction():
             self._change([object_id], lambda holders: self._holders.removed(holders, disk))
 
+    def strike_all(self, disk: int, objects: Sequence[int]) -> None:
+        """The disk's copies of these objects are gone. Durable when it returns."""
+        with self._database.transaction():
+            self._change(objects, lambda holders: self._holders.removed(holders, disk))
+
     def pending_removals(self, disk: int) -> list[bytes]:
         """Digests whose files a crash may have left on the disk after :meth:`record_removals`."""
         return [row[0] for row in self._database.execute("SELECT hash FROM removal WHERE disk = ?", (disk,))]

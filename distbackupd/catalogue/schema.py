@@ -187,7 +187,8 @@ CREATE TABLE account (
 CREATE TABLE listed_folder (
     disk INTEGER NOT NULL REFERENCES disk(id),
     folder INTEGER NOT NULL,             -- the first three hexadecimal digits of a hash, 0 to 4095
-    mtime_ns INTEGER NOT NULL,           -- of that folder on the disk when its last session left it
+    mtime_ns INTEGER NOT NULL,           -- of that folder on the disk when its last session left it; 0: it was not there
+    listed_at INTEGER NOT NULL,          -- unix seconds; 0: never
     PRIMARY KEY (disk, folder)
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE disk ADD COLUMN token TEXT NOT NULL DEFAULT '';      -- what its last session left on it

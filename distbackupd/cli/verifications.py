@@ -11,6 +11,7 @@ from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.cycle import as_plugged
+from distbackupd.engine.looking import look_again
 from distbackupd.engine.mending import Mending, mend_disk
 from distbackupd.engine.ports import DiskStore
 from distbackupd.engine.recognition import recognise
@@ -53,6 +54,9 @@ def verify(session: CommandSession) -> int:
             )
         report = _Report(disk.name)
         try:
+            if strike:
+                store.prepare()
+                look_again(session.bench, disk, store)
             _verify(session, as_plugged(disk, store), store, options, report)
         except DistbackupError:
             if report.done.objects:

@@ -37,15 +37,6 @@ def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None
             )
 
 
-def look_at_unseen(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
-    """Believe what lies on a disk that never had this catalogue's copy: all that is known of it is hearsay."""
-    if disk.catalogue_generation >= 0:
-        return
-    gained, lost = bench.catalogue.objects.replace_holdings(disk.id, store.objects(), bench.clock.now())
-    if gained or lost:
-        bench.reporter.tell(Remark(f"{disk.name}: holds {gained:,} objects more and {lost:,} fewer than was known of it"))
-
-
 def relies_on_hearsay(bench: Bench, disk: BackupDisk) -> bool:
     """Whether some other disk is only said to hold what it holds; told, for nothing may be deleted because of that."""
     disks = bench.catalogue.disks

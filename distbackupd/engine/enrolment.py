@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.disk_places import look_at_place, refuse_no_disk
+from distbackupd.engine.looking import ALL_FOLDERS, note_folders, walk
 from distbackupd.engine.ports import DiskStore
 from distbackupd.engine.recognition import refuse_clones
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, default_capacity
@@ -142,8 +143,9 @@ def refresh(bench: Bench, disk: BackupDisk, store: DiskStore) -> tuple[int, int]
     Names and sizes are believed; contents are what ``verify`` reads. Objects that no file refers to are orphans from
     now on. Raises DiskTrouble.
     """
-    changes = bench.catalogue.objects.replace_holdings(disk.id, store.objects(), bench.clock.now())
+    changes = walk(bench, disk, store, tells=False)
     save_catalogue(bench, disk, store)
+    note_folders(bench, disk, store, ALL_FOLDERS)
     return changes
 
 

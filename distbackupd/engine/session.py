@@ -1,7 +1,7 @@
 """A session: one backup disk from recognition to release.
 
-    recognise -> set back? -> brake? -> clear up after an interrupted session -> plan -> execute -> verify a share
-    -> save the catalogue's copy
+    recognise -> set back? -> look at what lies there -> brake? -> clear up after an interrupted session -> plan
+    -> execute -> verify a share -> save the catalogue's copy -> note how the disk is left
 
 Mounting, unmounting and letting go is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
 """
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_before
-from distbackupd.engine.catalogue_copy import look_at_unseen, refuse_if_set_back, relies_on_hearsay, save_catalogue
+from distbackupd.engine.catalogue_copy import refuse_if_set_back, relies_on_hearsay, save_catalogue
 from distbackupd.engine.clearing import clear_up
 from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on
 from distbackupd.engine.execution import Execution, Executor
+from distbackupd.engine.looking import look_at_disk, note_folders
 from distbackupd.engine.mending import mend_copies
 from distbackupd.engine.ports import SessionSummary, Stop
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
@@ -145,11 +146,13 @@ def run_session(
     was_clean = disk.clean
     checks = disk.last_session_at is None or now - disk.last_session_at >= SHARE_PAUSE
     try:
+        # Known to be unfinished before the first change: what is not looked at now is then looked at next time.
+        bench.catalogue.disks.update(replace(disk, clean=False))
+        listed = look_at_disk(bench, disk, store, stop, wary=not was_clean or bool(mount.remark))
         tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
         braking = brake_before(bench, disk, store, tree, options.brake)
         disk = replace(as_plugged(disk, store), clean=False, last_session_at=now, last_path=root)
         bench.catalogue.disks.update(disk)
-        look_at_unseen(bench, disk, store)
         brake = braking.on or relies_on_hearsay(bench, disk)
         if not was_clean:
             clear_up(bench, disk, store, stop, brake)
@@ -184,6 +187,7 @@ def run_session(
             unplaced_bytes=plan.unplaced_bytes + done.left_bytes,
             seconds=bench.clock.monotonic() - began,
         )
+        note_folders(bench, disk, store, listed)
         bench.catalogue.disks.update(replace(disk, clean=True))
         outcome, sentence = "finished", finished.sentence
         bench.reporter.tell(finished)

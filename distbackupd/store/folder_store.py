@@ -288,17 +288,19 @@ class FolderStore:
     def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
         """Of these objects of one folder (0 to 4095) those whose files are not there, or are no files."""
         name = b"%03x" % folder
-        found: set[bytes] = set()
+        wanted = {digest.hex().encode(): digest for digest in digests}
         try:
             self._look_at_folder(name)
             with os.scandir(self._objects + b"/" + name) as items:
-                found.update(bytes.fromhex(item.name.decode()) for item in items if _is_object(item, name))
+                for item in items:
+                    if item.name in wanted and item.is_file(follow_symlinks=False):
+                        del wanted[item.name]
         except (FileNotFoundError, NotADirectoryError):
-            return list(digests)
+            pass
         except OSError:
             # Where a folder cannot be listed, files that are asked for by name may be there all the same.
-            found.update(digest for digest in digests if self.size_of(digest) is not None)
-        return [digest for digest in digests if digest not in found]
+            return [digest for digest in wanted.values() if self.size_of(digest) is None]
+        return list(wanted.values())
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
@@ -421,9 +423,3 @@ class FolderStore:
                 os.close(descriptor)
         else:
             flush_paths(paths)
-
-
-def _is_object(item: os.DirEntry[bytes], folder: bytes) -> bool:
-    """Whether it is a file in its folder whose name is a digest. Raises OSError where that must be asked of the file."""
-    name = item.name
-    return _DIGEST.fullmatch(name) is not None and name.startswith(folder) and item.is_file(follow_symlinks=False)

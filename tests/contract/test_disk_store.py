@@ -145,6 +145,30 @@ def test_identity_is_none_until_written_and_can_be_changed(bed: FakeBed) -> None
         assert bed.again().identity() == DiskIdentity(uuid, name)
 
 
+def test_token_is_empty_until_left_and_then_the_last_one(bed: FakeBed) -> None:
+    assert bed.store.token() == ""
+    for token in ("first", "second"):
+        bed.store.leave_token(token)
+        assert bed.again().token() == token
+
+
+def test_missing_in_names_what_is_not_there_and_folder_times_tell_that_names_came_or_went(bed: FakeBed) -> None:
+    kept, gone = add(bed.store, b"kept"), add(bed.store, b"gone")
+    folder = int(gone.hex()[:3], 16)
+    assert bed.store.missing_in(folder, [gone]) == []
+    assert bed.store.missing_in(folder, [gone, gone[:2] + b"?" * 30]) == [gone[:2] + b"?" * 30]
+    before = bed.store.folder_times()
+    assert before.keys() == {int(digest.hex()[:3], 16) for digest in (kept, gone)}
+    assert bed.again().folder_times() == before
+    bed.store.remove([gone])
+    assert bed.again().missing_in(folder, [gone]) == [gone]
+    after = bed.again().folder_times()
+    assert after.get(folder) != before[folder]
+    assert after[int(kept.hex()[:3], 16)] == before[int(kept.hex()[:3], 16)]
+    empty = next(number for number in range(4096) if number not in before)
+    assert bed.store.missing_in(empty, []) == []
+
+
 def test_space_tells_room_and_block_size(bed: FakeBed) -> None:
     space = bed.store.space()
     assert 0 < space.free <= space.total

@@ -186,7 +186,7 @@ class FakeDiskStore:
         for digest in self.objects_:
             folder = int.from_bytes(digest[:2], "big") >> 4
             held[folder] = held.get(folder, 0) ^ int.from_bytes(digest[:7], "big")
-        return {folder: self.times.get(folder, time) for folder, time in held.items()}
+        return held | self.times
 
     def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
         self._work(counts=False)

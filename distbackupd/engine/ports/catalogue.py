@@ -18,6 +18,7 @@ from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
 from distbackupd.model.plans import ObjectFacts
 from distbackupd.model.sources import FolderSettings, Source
+from distbackupd.planning.listing import LeftFolder
 
 
 class SourceTable(Protocol):
@@ -170,6 +171,9 @@ class ObjectTable(Protocol):
     def strike(self, disk: int, object_id: int) -> None:
         """The disk's copy of the object is bad or missing; no file is to be removed. Durable when it returns."""
 
+    def strike_all(self, disk: int, objects: Sequence[int]) -> None:
+        """The disk's copies of these objects are gone. Durable when it returns."""
+
     def identifiers(self, digests: Sequence[bytes]) -> dict[bytes, int]:
         """Ids of those digests that the catalogue knows."""
 
@@ -193,13 +197,25 @@ class DiskTable(Protocol):
         """Enrol (``disk.id`` is ignored); raises UsageError if the name or UUID is taken."""
 
     def update(self, disk: BackupDisk) -> None:
-        """Store all fields of a known disk; raises UsageError if the name is taken."""
+        """Store all fields of a known disk but its tokens; raises UsageError if the name is taken."""
 
     def delete(self, disk: BackupDisk) -> None:
         """Forget a disk that holds nothing; raises UsageError if it holds something."""
 
     def drop(self, disk: int) -> int:
-        """The disk holds nothing any more (it failed); how many objects it held."""
+        """The disk holds nothing any more (it failed), and is a stranger; how many objects it held."""
+
+    def record_token(self, disk: int, token: str, next_token: str) -> None:
+        """What its last session left on the disk, and what may lie there soon. Durable when it returns."""
+
+    def left(self, disk: int) -> dict[int, LeftFolder]:
+        """How the disk's folders (0 to 4095) were left."""
+
+    def note_left(self, disk: int, folders: Mapping[int, LeftFolder]) -> None:
+        """These folders are left so. Durable when it returns."""
+
+    def forget_looks(self, disk: int) -> None:
+        """When its folders were verified, and how they were left, is known no longer. Durable when it returns."""
 
     def used(self, disk: int) -> tuple[int, int]:
         """How many objects the disk holds, and their footprint in bytes."""

@@ -11,8 +11,9 @@ scans and files · ``standing`` the brake, a pause, a wrong clock, remarks.
 """
 
 from distbackupd.model.events.base import DiskEvent, Event
-from distbackupd.model.events.contents import BadCopyFound, ContentLost, CopiesMended, SourceHealed, SourceRotted
+from distbackupd.model.events.contents import BadCopyFound, ContentLost, CopiesGone, CopiesMended, SourceHealed, SourceRotted
 from distbackupd.model.events.sessions import (
+    DiskNotAsLeft,
     DiskNotSeen,
     DiskRefused,
     DiskWanted,
@@ -35,8 +36,10 @@ __all__ = [
     "Braked",
     "ClockWrong",
     "ContentLost",
+    "CopiesGone",
     "CopiesMended",
     "DiskEvent",
+    "DiskNotAsLeft",
     "DiskNotSeen",
     "DiskRefused",
     "DiskWanted",

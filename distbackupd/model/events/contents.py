@@ -30,6 +30,26 @@ class BadCopyFound(DiskEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CopiesGone(DiskEvent):
+    """Objects that a disk should hold do not lie on it any more; ``alone`` of them no other disk has."""
+
+    MESSAGE_ID: ClassVar[str] = "5b1e9f0c7d3a4e86b2c4a7f1930d6e58"
+    severity: ClassVar[int] = 4
+    objects: int
+    alone: int
+
+    @property
+    def sentence(self) -> str:
+        are = f"{say_count(self.objects, 'object')} that should lie on it {'is' if self.objects == 1 else 'are'} gone"
+        only = f", {self.alone:,} of them with no other copy" if self.alone else ""
+        return f"{self.disk}: {are}{only}; what the sources still have is copied again, and lost+found may hold the rest"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECTS": str(self.objects), "ALONE": str(self.alone)}
+
+
+@dataclass(frozen=True, slots=True)
 class CopiesMended(DiskEvent):
     """Objects whose copies here were bad are copied again from their sources."""
 

@@ -11,6 +11,7 @@ import pytest
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
 from distbackupd.model.disks import BackupDisk, footprint
 from distbackupd.model.errors import UsageError
+from distbackupd.planning.listing import LeftFolder
 from tests.unit.catalogue.making import add_disk, add_files, held, holders, object_id
 
 UUID = "5a3c8c0e-0c5c-4bd8-9e49-7b1f0b8f9a11"
@@ -81,7 +82,11 @@ def test_drop_takes_the_disk_out_of_every_holder_set(catalogue: Catalogue) -> No
     catalogue.objects.record_copies(two.id, identifiers[1:])
     catalogue.objects.record_removals(one.id, identifiers[:1])
     catalogue.disks.record_verified(one.id, [1, 2], 5)
+    catalogue.disks.note_left(one.id, {1: LeftFolder(2, 3)})
+    catalogue.disks.record_token(one.id, "token", "next")
     assert catalogue.disks.drop(one.id) == 1
+    assert catalogue.disks.all()[0] == one, "without its tokens it is a stranger"
+    assert catalogue.disks.left(one.id) == {}
     assert holders(catalogue, b"/a", b"/b", b"/c") == [set(), {two.id}, {two.id}]
     assert catalogue.objects.pending_removals(one.id) == []
     assert catalogue.disks.verified_at(one.id) == {}
@@ -109,3 +114,22 @@ def test_record_verified_keeps_the_newest_time(catalogue: Catalogue) -> None:
     catalogue.disks.record_verified(disk.id, [4095], 9)
     catalogue.disks.record_verified(disk.id, [], 10)
     assert catalogue.disks.verified_at(disk.id) == {0: 5, 4095: 9}
+
+
+def test_record_token_is_not_undone_by_an_update_of_somebody_who_knows_the_older_one(catalogue: Catalogue) -> None:
+    disk, other = add_disk(catalogue, "one"), add_disk(catalogue, "two")
+    catalogue.disks.record_token(disk.id, "token", "next")
+    catalogue.disks.update(replace(disk, name="new name"))
+    assert catalogue.disks.all() == [replace(disk, name="new name", token="token", next_token="next"), other]
+
+
+def test_note_left_replaces_what_was_noted_and_forget_looks_forgets_it(catalogue: Catalogue) -> None:
+    disk, other = add_disk(catalogue, "one"), add_disk(catalogue, "two")
+    for known in (disk, other):
+        catalogue.disks.note_left(known.id, {0: LeftFolder(1, 2), 4095: LeftFolder(-(2**62), 4)})
+    catalogue.disks.note_left(disk.id, {0: LeftFolder(5, 6)})
+    catalogue.disks.record_verified(disk.id, [1], 5)
+    assert catalogue.disks.left(disk.id) == {0: LeftFolder(5, 6), 4095: LeftFolder(-(2**62), 4)}
+    catalogue.disks.forget_looks(disk.id)
+    assert (catalogue.disks.left(disk.id), catalogue.disks.verified_at(disk.id)) == ({}, {})
+    assert len(catalogue.disks.left(other.id)) == 2

@@ -74,7 +74,8 @@ def test_pending_removals_survive_a_crash_until_they_are_done(catalogue: Catalog
 def test_strike_leaves_no_file_to_be_removed(catalogue: Catalogue) -> None:
     disk = add_disk(catalogue, "one")
     catalogue.objects.record_copies(disk.id, ids(catalogue, *PATHS))
-    catalogue.objects.strike(disk.id, object_id(catalogue, PATHS[0]))
+    catalogue.objects.strike_all(disk.id, [object_id(catalogue, PATHS[0])])
+    catalogue.objects.strike_all(disk.id, [])
     assert holders(catalogue, PATHS[0]) == [set()]
     assert catalogue.objects.pending_removals(disk.id) == []
 

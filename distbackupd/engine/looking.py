@@ -1,0 +1,136 @@
+"""What lies on a disk when it comes, looked at before anything that is known of it is believed.
+
+Each session leaves a random token on the disk and in the catalogue. A disk that comes with another one is not what its last
+session left: an older image, one whose clone was used in between, or a disk that was set back. Such a disk is walked, names
+and sizes of all objects, and what is known of it is what was found. A disk with the right token is compared by listings: the
+folders that changed and a share of the others, as many as there is time for; all of them if its last session did not end
+well, or its file system was mended. What is gone is struck, and so copied again by the session that follows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+
+from distbackupd.engine.bench import Bench
+from distbackupd.engine.ports import DiskStore, Stop
+from distbackupd.model.disks import BackupDisk
+from distbackupd.model.errors import Interrupted
+from distbackupd.model.events import CopiesGone, DiskNotAsLeft, Remark
+from distbackupd.planning.listing import EVERYTHING, FOLDERS, Listing, folders_left, folders_to_list
+
+_BATCH_OBJECTS = 10_000
+_SPARE_SECONDS = 0.25
+"""So long folders are listed that nothing speaks against: on small or fast disks all of them."""
+ALL_FOLDERS = frozenset(EVERYTHING.folders)
+
+
+def look_at_disk(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, wary: bool) -> frozenset[int]:
+    """Compare what lies on the disk with what is known, put the catalogue right, and leave a new token; what was listed.
+
+    ``wary``: everything is listed. Raises DiskTrouble, also if the disk only seems to have lost its objects; Interrupted.
+    """
+    if not _is_as_left(disk, store) or disk.catalogue_generation < 0:
+        walk(bench, disk, store)
+        return ALL_FOLDERS
+    listing = EVERYTHING if wary else folders_to_list(store.folder_times(), bench.catalogue.disks.left(disk.id))
+    if wary:
+        bench.reporter.begin("listing what lies there", FOLDERS)
+    try:
+        listed = _strike_missing(bench, disk, store, listing, stop)
+    finally:
+        if wary:
+            bench.reporter.end()
+    leave_token(bench, disk, store)
+    return listed
+
+
+def look_again(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
+    """For whoever works with a disk outside of a session: a disk that is not as it was left is walked first.
+
+    Raises DiskTrouble.
+    """
+    if not _is_as_left(disk, store):
+        walk(bench, disk, store)
+    else:
+        leave_token(bench, disk, store)
+
+
+def walk(bench: Bench, disk: BackupDisk, store: DiskStore, tells: bool = True) -> tuple[int, int]:
+    """Believe what lies on the disk, names and sizes: how many objects more, and how many fewer, than was known.
+
+    Raises DiskTrouble; what was known is known still.
+    """
+    is_as_left = _is_as_left(disk, store)
+    if disk.token and not is_as_left:
+        bench.catalogue.disks.forget_looks(disk.id)
+    gained, lost = bench.catalogue.objects.replace_holdings(disk.id, _all_objects(store), bench.clock.now())
+    if tells and disk.token and not is_as_left:
+        bench.reporter.tell(DiskNotAsLeft(disk.name, disk.uuid, gained, lost))
+    elif tells and (gained or lost):
+        bench.reporter.tell(Remark(f"{disk.name}: holds {gained:,} objects more and {lost:,} fewer than was known of it"))
+    leave_token(bench, disk, store)
+    return gained, lost
+
+
+def leave_token(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
+    """Leave a new token. A crash between the disk and the catalogue makes no stranger of the disk. Raises DiskTrouble."""
+    token = secrets.token_hex(16)
+    disks = bench.catalogue.disks
+    disks.record_token(disk.id, store.token(), token)
+    store.leave_token(token)
+    disks.record_token(disk.id, token, "")
+
+
+def note_folders(bench: Bench, disk: BackupDisk, store: DiskStore, listed: frozenset[int]) -> None:
+    """Remember how the disk is left, after the last change to it. ``listed``: folders that were listed meanwhile."""
+    disks = bench.catalogue.disks
+    noted = folders_left(store.folder_times(), disks.left(disk.id), listed, bench.clock.now())
+    if noted:
+        disks.note_left(disk.id, noted)
+
+
+def _is_as_left(disk: BackupDisk, store: DiskStore) -> bool:
+    token = store.token()
+    return bool(token and disk.token) and token in (disk.token, disk.next_token)
+
+
+def _all_objects(store: DiskStore) -> Iterator[tuple[bytes, int]]:
+    yield from store.objects()
+    # A disk that was pulled out seems to hold little.
+    store.must_answer(by_writing=True)
+
+
+def _strike_missing(bench: Bench, disk: BackupDisk, store: DiskStore, listing: Listing, stop: Stop) -> frozenset[int]:
+    """Strike what is not there, and tell it; the folders that were listed."""
+    began = bench.clock.monotonic()
+    listed: list[int] = []
+    gone: list[int] = []
+    struck = alone = 0
+    for folder in listing.folders:
+        if stop.is_set():
+            raise Interrupted("stopped while the disk was looked at; nothing on it was changed")
+        if len(listed) >= listing.due and bench.clock.monotonic() - began >= _SPARE_SECONDS:
+            break
+        listed.append(folder)
+        held = {digest: identifier for identifier, digest, _ in bench.catalogue.objects.held_in_folder(disk.id, folder)}
+        if held:
+            gone += [held[digest] for digest in store.missing_in(folder, held.keys())]
+        if len(gone) >= _BATCH_OBJECTS:
+            alone += _strike(bench, disk, store, gone)
+            struck += len(gone)
+            gone = []
+    if gone:
+        alone += _strike(bench, disk, store, gone)
+        struck += len(gone)
+    if struck:
+        bench.reporter.tell(CopiesGone(disk.name, disk.uuid, struck, alone))
+    return frozenset(listed)
+
+
+def _strike(bench: Bench, disk: BackupDisk, store: DiskStore, gone: Sequence[int]) -> int:
+    """Strike copies; of how many objects no other disk has one."""
+    # What does not answer seems to hold nothing.
+    store.must_answer(by_writing=True)
+    bench.catalogue.objects.strike_all(disk.id, gone)
+    return sum(not holders for holders in bench.catalogue.objects.holders(gone).values())
