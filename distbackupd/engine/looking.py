@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, Stop
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import Interrupted
+from distbackupd.model.errors import DiskFull, Interrupted
 from distbackupd.model.events import CopiesGone, DiskNotAsLeft, Remark
 from distbackupd.planning.listing import EVERYTHING, FOLDERS, Listing, folders_left, folders_to_list
 
@@ -74,11 +74,18 @@ def walk(bench: Bench, disk: BackupDisk, store: DiskStore, tells: bool = True) -
 
 
 def leave_token(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
-    """Leave a new token. A crash between the disk and the catalogue makes no stranger of the disk. Raises DiskTrouble."""
-    token = secrets.token_hex(16)
+    """Leave a new token, if there is room. A crash between the disk and the catalogue makes no stranger of the disk.
+
+    Raises DiskTrouble.
+    """
+    token, present = secrets.token_hex(16), store.token()
     disks = bench.catalogue.disks
-    disks.record_token(disk.id, store.token(), token)
-    store.leave_token(token)
+    disks.record_token(disk.id, present, token)
+    try:
+        store.leave_token(token)
+    except DiskFull:
+        # What is dead can still be deleted there; the next session finds room.
+        token = present
     disks.record_token(disk.id, token, "")
 
 

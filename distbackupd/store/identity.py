@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -55,6 +56,10 @@ def write_beside(path: bytes, content: bytes, aside: bytes) -> None:
         while view:
             view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
     finally:
         os.close(descriptor)
     os.rename(beside, path)

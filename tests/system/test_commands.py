@@ -77,6 +77,7 @@ def test_from_a_source_to_a_restored_tree(tmp_path: Path) -> None:
             "distbackup-disk.json",
             "distbackup-objects",
             "distbackup-restore.py",
+            "distbackup-session.json",
             "distbackup-tmp",
             "distbackup.sqlite",
             "lost+found",
@@ -273,8 +274,9 @@ def test_the_life_of_a_disk(tmp_path: Path) -> None:
         assert '"name": "first"' in (root / "distbackup-disk.json").read_text()
 
         (root / "moved").mkdir()
-        for name in ("distbackup-disk.json", "distbackup-objects", "distbackup-tmp", "distbackup.sqlite"):
-            (root / name).rename(root / "moved" / name)
+        for name in ("disk.json", "session.json", "objects", "tmp"):
+            (root / f"distbackup-{name}").rename(root / "moved" / f"distbackup-{name}")
+        (root / "distbackup.sqlite").rename(root / "moved" / "distbackup.sqlite")
         assert "there is no distbackup-disk.json" in dsb.refused(4, "backup", "first")
         dsb.ok("disk", "set", "first", "--path", root / "moved")
         assert "nothing to do" in dsb.ok("backup", "first") or "checked" in dsb.ok("backup", "first")

@@ -15,7 +15,7 @@ from distbackupd.engine import looking
 from distbackupd.engine.enrolment import refresh
 from distbackupd.engine.looking import look_again, look_at_disk
 from distbackupd.model.disks import BackupDisk, Mount
-from distbackupd.model.errors import DiskGone, DiskTrouble, Interrupted
+from distbackupd.model.errors import DiskFull, DiskGone, DiskTrouble, Interrupted
 from distbackupd.model.events import CopiesGone, DiskNotAsLeft, Remark, SessionFailed
 from distbackupd.planning.listing import FOLDERS, LISTED_SHARE
 from distbackupd.store.folder_store import FolderStore
@@ -295,6 +295,22 @@ def test_a_crash_between_the_disk_and_the_catalogue_makes_no_stranger_of_it(
     scene.back_up(disk)
     assert scene.reporter.told(DiskNotAsLeft) == []
     scene.assert_complete(disk)
+
+
+def test_a_full_disk_has_no_room_for_a_token_and_is_no_stranger(
+    scene: Scene, disk: BackupDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = scene.store(disk)
+
+    def fail(token: str) -> None:
+        raise DiskFull("the fake disk is full")
+
+    monkeypatch.setattr(store, "leave_token", fail)
+    for _ in range(2):
+        scene.back_up(disk)
+    monkeypatch.undo()
+    scene.back_up(disk)
+    assert scene.reporter.told(DiskNotAsLeft) == []
 
 
 def test_a_dropped_disk_that_comes_again_is_walked(scene: Scene, disk: BackupDisk) -> None:
