@@ -283,6 +283,8 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         "details:photos-03",
         "bad:photos-03",
         "lost:photos-03",
+        "gone:photos-03",
+        "other:photos-03",
         "rotted",
         "unseen:photos-03",
         "unseen:old-7",
