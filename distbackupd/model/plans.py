@@ -17,6 +17,7 @@ class Reason(Enum):
     ORPHAN_SECOND_COPY = "no file refers to it any more and another disk keeps a copy"
     BETTER_PROTECTED = "it stays better protected than what takes its room"
     SPREAD_ELSEWHERE = "it keeps copies enough, on disks with which less would be lost"
+    NO_ROOM = "it stays protected without this copy, and the disk lacks room for the catalogue's own copy"
     ORPHAN_LAST_COPY = "no file refers to it any more, and the room is needed for the first copy of a living one"
     FIRST_COPY = "it has no copy yet"
     MORE_COPIES = "it has the fewest copies of what fits"
@@ -94,6 +95,8 @@ class Policy:
     ``protect_copies``: with so many copies an object that wants no number of its own counts as protected.
     ``rebalance``: the share of a disk's size that one cycle may copy only to spread the risk better; 0: never.
     ``brake``: nothing leaves any disk, for no reason; what needs no room made still comes.
+    ``shortage``: bytes that the disk holds beyond its capacity, for that has shrunk; copies of what stays protected leave
+    for it.
 
     ``prefer`` decides among equals (as many copies, the same priority, holders as exposed) when room runs out.
     ``"bytes"``, the default, takes the largest first and fills the gaps with what is smaller: each object costs room
@@ -110,6 +113,7 @@ class Policy:
     prefer: Literal["bytes", "files"] = "bytes"
     rebalance: float = 0.1
     brake: bool = False
+    shortage: int = 0
 
 
 @dataclass(frozen=True, slots=True)

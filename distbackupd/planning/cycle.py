@@ -1,6 +1,7 @@
 """What one cycle does on one disk: which copies leave it, which come, in which order and why.
 
-Steps in order of need: orphans past their grace and copies above ``maxcopies`` go at once. Then objects come: first those
+Steps in order of need: orphans past their grace and copies above ``maxcopies`` go at once, and then, if the disk has less
+room than it holds, copies of what stays protected without them. Then objects come: first those
 that lack copies they need, fewest copies first, then by priority; what has none yet where the disk is kept goes before
 equals. Among equals those come whose holders lose most together (:mod:`~distbackupd.planning.exposure`), so that no two
 disks take more with them than others. When room runs out, copies make way that are worth less, least valuable first
@@ -19,7 +20,7 @@ from itertools import groupby
 from random import Random
 
 from distbackupd.model.plans import AnyFacts, Copy, DiskFacts, Eviction, Plan, Policy, Reason
-from distbackupd.planning.groups import Group
+from distbackupd.planning.groups import PROTECTED, Group
 from distbackupd.planning.queues import Queue, Remainder
 from distbackupd.planning.rebalancing import Rebalancing
 from distbackupd.planning.sorting import Sorted
@@ -50,9 +51,11 @@ def plan_cycle(
     equal seed give an equal plan. Raises ValueError if an object names a holder set that is not there.
     """
     everything = Sorted(objects, holder_sets, disk, policy, now, shelf)
-    evictions = (*everything.expired, *everything.surplus)
+    asked = (*everything.expired, *everything.surplus)
     filling = _Filling(everything, disk, policy, rng.getrandbits(32))
-    filling.free -= everything.used - sum(disk.footprint(eviction.size) for eviction in evictions)
+    freed = sum(disk.footprint(eviction.size) for eviction in asked)
+    evictions = (*asked, *filling.shed(policy.shortage - freed))
+    filling.free += freed - everything.used
     filling.places = max(0, filling.places - (everything.held - len(evictions)))
     for level in filling.levels():
         filling.fill(level)
@@ -89,6 +92,18 @@ class _Filling:
         self.copies: list[Copy] = []
         self.unplaced_objects = sum(len(group) for group in everything.waiting)
         self.unplaced_bytes = sum(sum(group.sizes) for group in everything.waiting)
+
+    def shed(self, shortage: int) -> list[Eviction]:
+        """Copies of what stays protected, and second ones of orphans, that leave so that less lacks; as few as will do."""
+        need = min(shortage, self._victims.room(PROTECTED))
+        if need <= 0:
+            return []
+        victims = self._victims.make_room(need, PROTECTED)
+        self.free += sum(self._disk.footprint(victim.size) for victim in victims)
+        return [
+            victim._replace(reason=Reason.NO_ROOM) if victim.reason is Reason.BETTER_PROTECTED else victim
+            for victim in victims
+        ]
 
     def levels(self) -> Iterator[list[Group]]:
         """What may come, those that stand worst first, then by priority."""

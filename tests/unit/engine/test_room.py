@@ -137,3 +137,38 @@ def test_free_room_is_judged_as_the_file_system_last_told(scene: Scene) -> None:
     scene.back_up(disk)
     (item,) = overview(scene.bench).disks
     assert item.free < 2 * TABLES + 10 * footprint(1) < disk.capacity
+
+
+def test_session_on_a_disk_that_lacks_room_for_the_grown_catalogue_gives_up_copies_of_what_stays_protected(
+    scene: Scene,
+) -> None:
+    fill(scene, 20)
+    roomy = [scene.add_disk(name, FakeDiskStore()) for name in ("one", "two")]
+    for disk in roomy:
+        scene.back_up(disk)
+    third = TellingStore()
+    disk = scene.add_disk("three", third)
+    scene.back_up(disk)
+    assert len(scene.held(disk)) == 20
+    # Somebody else filled it: nothing is left for the catalogue's copy.
+    third.told = Space(1 << 30, 0, 4096)
+    disk = scene.catalogue.disks.find("three")
+    assert disk is not None
+    scene.back_up(disk)
+    assert len(scene.held(disk)) < 20
+    assert all(len(scene.held(other)) == 20 for other in roomy)
+
+
+def test_session_on_a_disk_that_lacks_room_for_the_grown_catalogue_keeps_what_is_not_protected_elsewhere(
+    scene: Scene,
+) -> None:
+    fill(scene, 20)
+    scene.back_up(scene.add_disk("one", FakeDiskStore()))
+    second = TellingStore()
+    disk = scene.add_disk("two", second)
+    scene.back_up(disk)
+    second.told = Space(1 << 30, 0, 4096)
+    disk = scene.catalogue.disks.find("two")
+    assert disk is not None
+    scene.back_up(disk)
+    assert len(scene.held(disk)) == 20

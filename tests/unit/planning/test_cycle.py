@@ -698,3 +698,40 @@ def test_plan_cycle_hundred_thousand_objects_take_little_time() -> None:
     plan = plan_cycle(objects, SETS, a_disk(DISK, capacity), Policy(), NOW, Random(1))
     assert time.process_time() - began < 3
     assert plan.copies
+
+
+@ANY
+@given(crowded_worlds(), st.integers(1, 8 * BLOCK))
+def test_plan_cycle_any_world_with_a_shortage_sheds_only_what_stays_protected_and_no_more_than_needed(
+    world: World, shortage: int
+) -> None:
+    world = world._replace(policy=replace(world.policy, shortage=shortage))
+    held, plan = world.held(), world.plan()
+    unasked = [item for item in plan.evictions if item.reason in (Reason.ORPHAN_EXPIRED, Reason.ABOVE_MAXCOPIES)]
+    shed = [item for item in plan.evictions if item not in unasked]
+    for eviction in shed:
+        item = held[eviction.object_id]
+        assert eviction.reason is (Reason.ORPHAN_SECOND_COPY if item.orphaned_at else Reason.NO_ROOM)
+        assert eviction.remaining == world.others(item) >= 1
+        assert item.orphaned_at or world.standing(item)[0] >= 1
+    left = shortage - sum(world.room(item.size) for item in unasked)
+    freed = [world.room(item.size) for item in shed]
+    might = sum(
+        world.room(item.size)
+        for item in held.values()
+        if world.reason(item) is Reason.ORPHAN_SECOND_COPY
+        or (world.reason(item) is Reason.BETTER_PROTECTED and world.standing(item)[0] >= 1)
+    )
+    assert sum(freed) >= min(left, might)
+    assert not freed or sum(freed) - min(freed) < min(left, might), "one copy could have stayed"
+    used = plan.used_before - sum(world.room(item.size) for item in plan.evictions)
+    for copy in plan.copies:
+        used += world.room(copy.size) - sum(world.room(victim.size) for victim in copy.victims)
+        assert used <= world.disk.capacity
+
+
+def test_plan_cycle_with_the_brake_on_sheds_nothing() -> None:
+    objects = [living(number, 1, 2, 3) for number in range(1, 5)]
+    disk = a_disk(DISK, 0)
+    assert len(plan_cycle(objects, SETS, disk, Policy(shortage=BLOCK), NOW, Random(1)).evictions) == 1
+    assert not plan_cycle(objects, SETS, disk, Policy(shortage=BLOCK, brake=True), NOW, Random(1)).evictions
