@@ -286,6 +286,8 @@ def test_disks_keep_every_field(catalogue: Catalogue) -> None:
     values = {item.name: other(getattr(disk, item.name)) for item in fields(disk) if item.name not in ("id", "uuid")}
     full = replace(disk, **values)  # type: ignore[arg-type]
     catalogue.disks.update(full)
+    assert catalogue.disks.all() == [replace(full, token="", next_token="")], "what lies on it nobody updates by the way"
+    catalogue.disks.record_token(full.id, full.token, full.next_token)
     assert catalogue.disks.all() == [full]
     assert catalogue.disks.find("one other") == catalogue.disks.find(disk.uuid.upper()) == full
     assert catalogue.disks.find("one") is None
