@@ -11,7 +11,7 @@ import pytest
 
 from distbackupd.engine.restoration import restore
 from distbackupd.engine.restore_meaning import RestoreOptions
-from distbackupd.model.files import InodeFlag
+from distbackupd.model.files import Entry, InodeFlag
 from distbackupd.sources.inode_flags import opened, read_flags
 from distbackupd.sources.target import FolderTarget
 from tests.fakes.reporter import FakeReporter
@@ -99,3 +99,19 @@ def test_restore_says_that_sockets_are_not_kept(scene):
     report, said = bring_back(scene, disk)
     assert (report.never_kept, report.complete) == (1, True)
     assert "not restored, for no backup keeps such things as sockets: /socket" in said
+
+
+@needs_flags
+@pytest.mark.skipif("ctime_ns" not in Entry._fields, reason="times of change are not recorded yet")
+def test_scan_sees_what_chattr_does_to_what_is_otherwise_unchanged(scene):
+    scene.write("folder/file")
+    scene.write("folder/other")
+    scene.scan()
+    chattr("+a", scene.real / "folder/file")
+    chattr("+d", scene.real / "folder")
+    scene.scan()
+    assert recorded(scene) == {"/folder": InodeFlag.NO_DUMP, "/folder/file": InodeFlag.APPEND_ONLY}
+    assert scene.tree.hashed in ([], [os.fsencode(scene.real / "folder/file")])  # the others are not even opened
+    chattr("-a", scene.real / "folder/file")
+    scene.scan()
+    assert recorded(scene) == {"/folder": InodeFlag.NO_DUMP}
