@@ -338,6 +338,7 @@ class Executor:
         given_up: list[StagedCopy] = []
         victims: list[Eviction] = []
         changed: list[tuple[bytes, SourceTrouble]] = []
+        used_before = self.used
         for outcome in outcomes:
             for source, reading in outcome.rotten:
                 record_rot(self._bench, source.path, source.object_id, reading)
@@ -363,7 +364,15 @@ class Executor:
             return
         if victims:
             # The newcomers' bytes must be safe before anything leaves for them.
-            self._store.flush()
+            try:
+                self._store.flush()
+            except DiskFull:
+                self.used = used_before
+                self._store.discard([item.staged for item in accepted if item.staged and not item.staged.placed])
+                self._full = True
+                for item in accepted:
+                    self._leave(item.task.copy)
+                return
             self._evict(victims, accounted=True)
         # By digest, for files that never rest may have turned out to hold the same.
         staged = {item.staged.digest: item.staged for item in accepted if item.staged and not item.staged.placed}

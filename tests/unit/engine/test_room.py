@@ -11,6 +11,7 @@ import pytest
 from distbackupd.engine.overview import overview
 from distbackupd.engine.room import room_on, with_room
 from distbackupd.model.disks import Space, Volume, footprint
+from distbackupd.model.errors import DiskFull
 from distbackupd.model.events import Remark
 from tests.fakes.disk_store import TABLES, FakeDiskStore
 from tests.unit.engine.scenes import Scene, scene_at
@@ -172,3 +173,33 @@ def test_session_on_a_disk_that_lacks_room_for_the_grown_catalogue_keeps_what_is
     assert disk is not None
     scene.back_up(disk)
     assert len(scene.held(disk)) == 20
+
+
+def test_session_on_a_disk_that_is_full_when_it_flushes_lets_nothing_leave_and_ends_well(scene: Scene) -> None:
+    class FullAtFlush(FakeDiskStore):
+        full = False
+
+        def flush(self) -> None:
+            if self.full:
+                self.full = False
+                raise DiskFull("full, fuller than expected")
+            super().flush()
+
+    fill(scene, 8)
+    for name in ("one", "two"):
+        scene.back_up(scene.add_disk(name, FakeDiskStore()))
+    store = FullAtFlush()
+    disk = scene.add_disk("three", store, capacity=8 * footprint(1))
+    scene.back_up(disk)
+    held = scene.held(disk)
+    assert len(held) == 8
+    scene.write("newcomer")
+    scene.scan()
+    store.full = True
+    disk = scene.catalogue.disks.find("three")
+    assert disk is not None
+    finished = scene.back_up(disk)
+    assert finished.copied_objects == 0
+    assert scene.held(disk) == held
+    assert not store.unfinished
+    scene.assert_true(disk)
