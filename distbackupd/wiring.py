@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,13 @@ from distbackupd.config.settings import Settings
 from distbackupd.control.desk import Desk
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import awaits_scan
+from distbackupd.engine.confirming import Confirmer
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
 from distbackupd.engine.recognition import find_disk
 from distbackupd.engine.release import eject
 from distbackupd.engine.reminders import is_reminder_due, remind
-from distbackupd.engine.rereading import Rereader
+from distbackupd.engine.rereading import Rereader, Until
 from distbackupd.engine.scan import SCANNED, ScanOptions, scan
 from distbackupd.engine.session import SessionOptions, back_up_disk, back_up_volume
 from distbackupd.engine.timekeeping import SteadyClock, look_at_clock
@@ -256,11 +258,21 @@ class Engine:
         self._folder = folder
         self._bench = bench
         self._settings = settings
-        self._rereader = Rereader(bench, lambda: at_work(bench, folder, "distbackupd noting what it read again"))
+
+        def locked() -> AbstractContextManager[object]:
+            return at_work(bench, folder, "distbackupd noting what it read again")
+
+        self._confirmer = Confirmer(bench, locked, time.time_ns)
+        self._rereader = Rereader(bench, locked)
 
     def reread(self, stop: Stop) -> None:
-        """Read sources again for a short while, if that is due. Holds the lock only while it notes what it found."""
-        self._rereader.go_on(self._settings.reread_seconds, stop)
+        """Read sources again for a short while: what is believed, else what is due.
+
+        Holds the lock only while it notes what it found.
+        """
+        until = Until(self._bench, stop)
+        if not self._confirmer.go_on(until) and not until.is_set():
+            self._rereader.go_on(self._settings.reread_seconds, stop)
 
     def scan(self, stop: Stop, folders: Sequence[bytes] | None = None, ignore_lock: bool = False) -> ScanFinished:
         """Scan everything, or only these real folders. Raises EngineBusy, Interrupted."""

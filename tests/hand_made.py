@@ -74,7 +74,7 @@ class HandMade:
                         content = file.read()
                     for index in holders(number):
                         self.stores[index].add(content)
-                    content_id = files.ensure_object(hashlib.sha256(content).digest(), len(content))
+                    content_id = files.claimed_object(hashlib.sha256(content).digest(), len(content))
                     for index in holders(number):
                         held.setdefault(index, []).append(content_id)
                     number += 1

@@ -21,6 +21,7 @@ from distbackupd.catalogue.restless import RestlessTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
+from distbackupd.catalogue.unconfirmed import UnconfirmedTable
 from distbackupd.catalogue.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
 
@@ -36,7 +37,8 @@ class Catalogue:
         self.accounts = AccountTable(database)
         self.files = FileTable(database, self.history, self.accounts)
         self.objects = ObjectTable(database, holders)
-        self.rot = RotTable(database, holders)
+        self.unconfirmed = UnconfirmedTable(database, self.files)
+        self.rot = RotTable(database, holders, self.files)
         self.restless = RestlessTable(database)
         self.problems = ProblemTable(database)
         self.finding = FindingTable(database)

@@ -15,6 +15,7 @@ from distbackupd.catalogue.encoding import encode_xattrs
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.places import below, join
 from distbackupd.catalogue.problems import RESTLESS_TRIES
+from distbackupd.catalogue.schema import NOBODY
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.files import (
     INODE_FLAGS_SHIFT,
@@ -24,6 +25,7 @@ from distbackupd.model.files import (
     HashedFile,
     KnownEntry,
     ListedFile,
+    Namesake,
     ProblemKind,
     RestoreEntry,
     SourceFile,
@@ -34,16 +36,31 @@ _RESTLESS = int(EntryFlag.RESTLESS)
 _CACHED_ATTRIBUTES = 100_000
 _CACHED_BYTES = 1024
 """Larger extended attributes are hardly ever shared, and many of them would fill the memory."""
-_KNOWN = "id, name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
+_KNOWN = (
+    "id, name, kind, size, mtime_ns, ctime_ns, device, inode, flags, attributes, target, priority, maxcopies, object, copies"
+)
 _TOUCH = "INSERT OR IGNORE INTO touched_object (id) SELECT object FROM file WHERE"
-STORED = "name, kind, size, mtime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
+STORED = "name, kind, size, mtime_ns, ctime_ns, device, inode, flags, attributes, target, priority, maxcopies, copies"
 """Columns of a version that an entry gives."""
-
 _EVER_UNCOPIED = (
     "SELECT 1 FROM problem WHERE problem.folder = file.folder AND problem.name = file.name "
     f"AND kind = {int(ProblemKind.UNCOPIED)} AND tries >= {RESTLESS_TRIES}"
 )
 """Whether a version's file was another one whenever it was to be copied."""
+_STORED_MARKS = ", ".join("?" * 13)
+_SOURCE = (
+    "file.size, file.mtime_ns, file.inode, file.id, file.ctime_ns, "
+    "NOT EXISTS (SELECT 1 FROM unconfirmed WHERE unconfirmed.file = file.id), "
+    f"file.flags & {_RESTLESS} OR EXISTS ({_EVER_UNCOPIED})"
+)
+"""The end of a SourceFile."""
+AS_WE_READ = (
+    "DO UPDATE SET orphaned_at = 0, size = excluded.size, "
+    f"holders = CASE object.size WHEN excluded.size THEN object.holders ELSE {NOBODY} END"
+)
+"""What becomes of an object that is known already when we have read it: it has this size, whatever somebody else told, and
+with another one no disk was seen to hold it."""
+_NAMESAKES = 8
 
 
 class FileTable:
@@ -54,7 +71,9 @@ class FileTable:
         self._accounts = accounts
         self._history = history
         self._attributes: dict[Attributes, int] = {}
+        self._owners: dict[int, int] = {}
         database.when_rolled_back(self._attributes.clear)
+        database.when_rolled_back(self._owners.clear)
 
     def folder(self, path: bytes) -> list[KnownEntry]:
         """Current entries of the virtual folder, by name."""
@@ -85,23 +104,43 @@ class FileTable:
         self._accounts.meet(attributes)
         return int(row[0])
 
-    def find_renamed(self, entry: Entry) -> int | None:
-        """The object of the newest file, past or present, with this device, inode, size and mtime; None: there is none."""
-        row = self._database.execute(
-            "SELECT object FROM file WHERE inode = ? AND device = ? AND size = ? AND mtime_ns = ? "
-            f"AND object IS NOT NULL AND inode <> 0 AND NOT flags & {_RESTLESS} ORDER BY id DESC LIMIT 1",
-            (entry.inode, entry.device, entry.size, entry.mtime_ns),
-        ).fetchone()
-        return None if row is None else int(row[0])
+    def owner(self, attributes: int) -> int:
+        """The uid in the attributes with this id."""
+        known = self._owners.get(attributes)
+        if known is None:
+            if len(self._owners) >= _CACHED_ATTRIBUTES:
+                self._owners.clear()
+            row = self._database.execute("SELECT uid FROM attributes WHERE id = ?", (attributes,)).fetchone()
+            known = self._owners[attributes] = int(row[0])
+        return known
 
-    def ensure_object(self, digest: bytes, size: int) -> int:
-        """The id of the object, made if it is new."""
-        row = self._database.execute("SELECT id FROM object WHERE hash = ?", (digest,)).fetchone()
+    def namesakes(self, entry: Entry, now: int) -> list[Namesake]:
+        """Files with this device, inode, size, mtime and owner, the newest first; some, if there are many."""
+        rows = self._database.execute(
+            "SELECT object, path, name, gone FROM file JOIN folder ON folder.id = folder "
+            "JOIN attributes ON attributes.id = attributes WHERE inode = ? AND device = ? AND size = ? AND mtime_ns = ? "
+            f"AND uid = ? AND object IS NOT NULL AND inode <> 0 AND NOT flags & {_RESTLESS} "
+            "AND (gone IN (0, ?) OR (ctime_ns = ? AND ctime_ns <> 0)) "
+            f"ORDER BY file.id DESC LIMIT {_NAMESAKES}",
+            (entry.inode, entry.device, entry.size, entry.mtime_ns, entry.attributes.uid, now, entry.ctime_ns),
+        )
+        return [Namesake(row[0], join(row[1], row[2]), bool(row[3])) for row in rows]
+
+    def claimed_object(self, digest: bytes, size: int) -> int | None:
+        """The id of an object that somebody else tells of, made if it is new; None: we know that it has another size."""
+        row = self._database.execute("SELECT id, size FROM object WHERE hash = ?", (digest,)).fetchone()
         if row is None:
             self._database.begin()
             row = self._database.execute(
-                "INSERT INTO object (hash, size) VALUES (?, ?) RETURNING id", (digest, size)
+                "INSERT INTO object (hash, size) VALUES (?, ?) RETURNING id, size", (digest, size)
             ).fetchone()
+        return int(row[0]) if row[1] == size else None
+
+    def read_object(self, digest: bytes, size: int) -> int:
+        """The id of an object that we have read, alive from now on. Joins the open transaction."""
+        row = self._database.execute(
+            f"INSERT INTO object (hash, size) VALUES (?, ?) ON CONFLICT (hash) {AS_WE_READ} RETURNING id", (digest, size)
+        ).fetchone()
         return int(row[0])
 
     def record_folder(self, path: bytes, changes: FolderChanges, now: int) -> None:
@@ -116,14 +155,29 @@ class FileTable:
             self._open((folder, *self._values(entry), content, now) for entry, content in opened)
         if changes.touched:
             self._database.connection.executemany(
-                "UPDATE file SET device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ?, copies = ? WHERE id = ?",
-                [(e.device, e.inode, e.flags, e.priority, e.maxcopies, e.copies, row) for row, e in changes.touched],
+                "UPDATE file SET ctime_ns = ?, device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ?, copies = ? "
+                "WHERE id = ?",
+                [
+                    (e.ctime_ns, e.device, e.inode, e.flags, e.priority, e.maxcopies, e.copies, row)
+                    for row, e in changes.touched
+                ],
             )
             self._touch(row for row, _ in changes.touched)
         if changes.waiting:
             self._database.connection.executemany(
-                f"INSERT INTO waiting (folder, replaces, {STORED}) VALUES (?, ?, {', '.join('?' * 12)})",
+                f"INSERT INTO waiting (folder, replaces, {STORED}) VALUES (?, ?, {_STORED_MARKS})",
                 [(folder, row, *self._values(entry)) for entry, row in changes.waiting],
+            )
+        if changes.kept:
+            self._database.connection.executemany(
+                "INSERT INTO unconfirmed VALUES (?, 0) ON CONFLICT (file) DO UPDATE SET was_read = 0 WHERE was_read",
+                [(row,) for row in changes.kept],
+            )
+        if changes.believed:
+            self._database.connection.executemany(
+                "INSERT INTO unconfirmed SELECT id, 0 FROM file WHERE folder = ? AND name = ? AND gone = 0 "
+                "AND object IS NOT NULL ON CONFLICT (file) DO UPDATE SET was_read = 0 WHERE was_read",
+                [(folder, name) for name in changes.believed],
             )
 
     def forget_below(self, path: bytes, keep: Sequence[bytes], now: int) -> int:
@@ -176,17 +230,18 @@ class FileTable:
     def waiting(self) -> Iterator[WaitingFile]:
         """Files to hash, by device and inode; of the names of one inode the first."""
         rows = self._database.execute(
-            "SELECT ticket, path, name, size, mtime_ns, device, inode, flags FROM waiting JOIN folder ON folder.id = folder "
-            "ORDER BY device, inode, ticket"
+            "SELECT ticket, path, name, size, mtime_ns, ctime_ns, device, inode, flags FROM waiting "
+            "JOIN folder ON folder.id = folder ORDER BY device, inode, ticket"
         )
         last = None
-        for ticket, folder, name, size, mtime_ns, device, inode, flags in rows:
-            identity = (device, inode, size, mtime_ns)
+        for ticket, folder, name, size, mtime_ns, ctime_ns, device, inode, flags in rows:
+            identity = (device, inode, size, mtime_ns, ctime_ns)
             if inode and identity == last:
                 continue
             # Only of these are other names recorded too; sources that overlap show one name of a file twice.
             last = identity if flags & EntryFlag.LINKED else None
-            yield WaitingFile(ticket, join(folder, name), size, mtime_ns, device, inode, bool(flags & _RESTLESS))
+            restless = bool(flags & _RESTLESS)
+            yield WaitingFile(ticket, join(folder, name), size, mtime_ns, ctime_ns, device, inode, restless)
 
     def note_inode_flags(self, flags: Mapping[int, int]) -> None:
         """What ``chattr`` set of waiting files and their other names, by ticket; part of :meth:`record_hashes`."""
@@ -202,16 +257,17 @@ class FileTable:
         """Turn waiting files (and their other names) into current versions, durably."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM hashed")
-            connection.executemany("INSERT INTO hashed (ticket, hash) VALUES (?, ?)", hashed)
+            connection.executemany("INSERT INTO hashed (ticket, hash, settled) VALUES (?, ?, ?)", hashed)
             connection.execute(
-                "INSERT OR IGNORE INTO hashed SELECT other.ticket, hash FROM hashed JOIN waiting AS one USING (ticket) "
-                "JOIN waiting AS other ON other.device = one.device AND other.inode = one.inode AND other.size = one.size "
-                "AND other.mtime_ns = one.mtime_ns WHERE one.inode <> 0 AND one.flags & ?",
+                "INSERT OR IGNORE INTO hashed SELECT other.ticket, hash, settled FROM hashed "
+                "JOIN waiting AS one USING (ticket) JOIN waiting AS other ON other.device = one.device "
+                "AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns "
+                "AND other.ctime_ns = one.ctime_ns WHERE one.inode <> 0 AND one.flags & ?",
                 (int(EntryFlag.LINKED),),
             )
             connection.execute(
                 "INSERT INTO object (hash, size) SELECT hash, size FROM hashed JOIN waiting USING (ticket) WHERE TRUE "
-                "ON CONFLICT (hash) DO UPDATE SET orphaned_at = 0"
+                f"ON CONFLICT (hash) {AS_WE_READ}"
             )
             replaced = "SELECT replaces FROM hashed JOIN waiting USING (ticket) WHERE replaces IS NOT NULL"
             connection.execute(f"{_TOUCH} id IN ({replaced}) AND object IS NOT NULL")
@@ -225,6 +281,11 @@ class FileTable:
             connection.execute(
                 "INSERT OR IGNORE INTO touched_object (id) SELECT object.id FROM hashed JOIN object USING (hash)"
             )
+            if not all(file.settled for file in hashed):
+                connection.execute(
+                    "INSERT INTO unconfirmed SELECT file.id, 1 FROM hashed JOIN waiting USING (ticket) JOIN file "
+                    "ON file.folder = waiting.folder AND file.name = waiting.name AND gone = 0 WHERE NOT settled"
+                )
             self._database.grow_generation()
 
     def finish_scan(self, now: int, whole: bool) -> None:
@@ -300,13 +361,12 @@ class FileTable:
     def sources_of(self, objects: Sequence[int]) -> list[SourceFile]:
         """Living files whose content is one of the objects, ordered by path; none that is known to be rotten."""
         rows = self._database.execute(
-            f"SELECT object, path, name, size, mtime_ns, inode, flags & {_RESTLESS} OR EXISTS ({_EVER_UNCOPIED}) FROM file "
-            "JOIN folder ON folder.id = file.folder "
+            f"SELECT object, path, name, {_SOURCE} FROM file JOIN folder ON folder.id = file.folder "
             f"WHERE gone = 0 AND object IN ({', '.join('?' * len(objects))}) "
             "AND NOT EXISTS (SELECT 1 FROM rotten_file WHERE rotten_file.file = file.id) ORDER BY path, name",
             objects,
         )
-        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:6], bool(row[6]))) for row in rows]
+        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:8], bool(row[8]), bool(row[9]))) for row in rows]
 
     def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
         """Every entry below (and at) the virtual path, folders before what they hold."""
@@ -336,6 +396,7 @@ class FileTable:
             int(entry.kind),
             entry.size,
             entry.mtime_ns,
+            entry.ctime_ns,
             entry.device,
             entry.inode,
             int(entry.flags),
@@ -351,7 +412,7 @@ class FileTable:
         inserted = list(rows)
         connection = self._database.connection
         connection.executemany(
-            f"INSERT INTO file (folder, {STORED}, object, seen) VALUES (?, {', '.join('?' * 12)}, ?, ?)", inserted
+            f"INSERT INTO file (folder, {STORED}, object, seen) VALUES (?, {_STORED_MARKS}, ?, ?)", inserted
         )
         contents = {(row[-2],) for row in inserted if row[-2] is not None}
         if contents:

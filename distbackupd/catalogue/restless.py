@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distbackupd.catalogue.database import Database
-from distbackupd.catalogue.files import STORED
+from distbackupd.catalogue.files import AS_WE_READ, STORED
 from distbackupd.catalogue.schema import NOBODY
 from distbackupd.model.files import EntryFlag, TakenContent, TakenFile
 
@@ -32,8 +32,7 @@ class RestlessTable:
         content = taken.content
         with self._database.transaction() as connection:
             row = connection.execute(
-                "INSERT INTO object (hash, size) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET orphaned_at = 0 "
-                "RETURNING id",
+                f"INSERT INTO object (hash, size) VALUES (?, ?) ON CONFLICT (hash) {AS_WE_READ} RETURNING id",
                 (content.digest, content.size),
             ).fetchone()
             connection.executemany("INSERT OR IGNORE INTO touched_object VALUES (?)", [row, (taken.planned,)])

@@ -163,9 +163,29 @@ CREATE TABLE rotten_file (
 
 LOOKED_AT = """
 ALTER TABLE file ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0; -- 0: not known, never looked at
+DROP INDEX file_inode;               -- an inode number alone tells nearly as much, and takes less
+CREATE INDEX file_inode ON file(inode) WHERE object IS NOT NULL AND inode <> 0;
 CREATE TABLE unconfirmed (
-    file INTEGER PRIMARY KEY REFERENCES file(id) -- a current version whose content is believed and still to be read again
+    file INTEGER PRIMARY KEY REFERENCES file(id), -- a current version whose content is believed and still to be read again
+    was_read INTEGER NOT NULL            -- 1: it was, but so soon after it changed that it may have changed again
 ) STRICT;
+CREATE TABLE unconfirmed_total (files INTEGER NOT NULL, size INTEGER NOT NULL) STRICT; -- one row, kept by the triggers
+-- What was found rotten and written since is a change; what was not is as it was when its content was recorded.
+DELETE FROM rotten_file WHERE ctime_ns / 1000000000 > (SELECT seen FROM file WHERE file.id = rotten_file.file);
+UPDATE file SET ctime_ns = (SELECT ctime_ns FROM rotten_file WHERE rotten_file.file = file.id)
+    WHERE id IN (SELECT file FROM rotten_file);
+INSERT INTO unconfirmed SELECT id, 0 FROM file WHERE gone = 0 AND object IS NOT NULL AND ctime_ns = 0;
+INSERT INTO unconfirmed_total SELECT count(*), coalesce(sum(size), 0)
+    FROM unconfirmed JOIN file ON file.id = unconfirmed.file;
+CREATE TRIGGER unconfirmed_more AFTER INSERT ON unconfirmed BEGIN
+    UPDATE unconfirmed_total SET files = files + 1, size = size + (SELECT size FROM file WHERE id = new.file);
+END;
+CREATE TRIGGER unconfirmed_less AFTER DELETE ON unconfirmed BEGIN
+    UPDATE unconfirmed_total SET files = files - 1, size = size - (SELECT size FROM file WHERE id = old.file);
+END;
+CREATE TRIGGER version_ended AFTER UPDATE OF gone ON file WHEN old.gone = 0 AND new.gone <> 0 BEGIN
+    DELETE FROM unconfirmed WHERE file = old.id;
+END;
 CREATE TABLE problem (
     folder INTEGER NOT NULL REFERENCES folder(id),
     name BLOB NOT NULL,                  -- empty: the folder itself
@@ -215,6 +235,7 @@ CREATE TEMP TABLE IF NOT EXISTS waiting (
     kind INTEGER NOT NULL,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
     device INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     flags INTEGER NOT NULL,
@@ -225,7 +246,7 @@ CREATE TEMP TABLE IF NOT EXISTS waiting (
     copies INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS temp.waiting_order ON waiting(device, inode, ticket);
-CREATE TEMP TABLE IF NOT EXISTS hashed (ticket INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TEMP TABLE IF NOT EXISTS hashed (ticket INTEGER PRIMARY KEY, hash BLOB NOT NULL, settled INTEGER NOT NULL);
 """
 """What a scan saw and did not hash yet. Temporary: after a crash the next scan finds the same files again, for none of
 them has a current version with its size and time."""

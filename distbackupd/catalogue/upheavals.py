@@ -39,12 +39,13 @@ class UpheavalTable:
     def rewritten_since(self, moment: int, limit: int) -> list[SourceFile]:
         """Some of those that are rewritten, as they are now; ``object_id`` is their former content's."""
         rows = self._database.execute(
-            f"{_SINCE} SELECT past.object, path, now.name, now.size, now.mtime_ns, now.inode FROM {_PAST} "
+            f"{_SINCE} SELECT past.object, path, now.name, now.size, now.mtime_ns, now.inode, now.id, "
+            f"now.ctime_ns, NOT EXISTS (SELECT 1 FROM unconfirmed WHERE unconfirmed.file = now.id) FROM {_PAST} "
             "JOIN file AS now ON now.folder = past.folder AND now.name = past.name AND now.gone = 0 "
             f"JOIN folder ON folder.id = now.folder WHERE now.object IS NOT NULL AND {_LOST} LIMIT :limit",
             {"moment": moment, "limit": limit},
         )
-        return [SourceFile(row[0], join(row[1], row[2]), *row[3:]) for row in rows]
+        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:8], bool(row[8]), False)) for row in rows]
 
     def living(self) -> tuple[int, int]:
         """Current regular files with content, and their bytes."""

@@ -10,7 +10,7 @@ from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
 from distbackupd.config.places import catalogue_folder
 from distbackupd.engine.adoption import Adoption, adopt
-from distbackupd.model.text import join_words, printable, say_count
+from distbackupd.model.text import join_words, printable, say_count, say_unconfirmed
 from distbackupd.wiring import open_distbackup
 
 
@@ -40,6 +40,8 @@ def _say_adoption(session: CommandSession, adoption: Adoption, place: str) -> No
     if session.simulate:
         return
     say(f"{say_count(adoption.hashes, 'file')} kept the hash that distbackup knew.")
+    if adoption.unconfirmed[0]:
+        say(f"{say_unconfirmed(*adoption.unconfirmed)}, or now with 'dsb update --confirm'.")
     if adoption.unseen:
         say(f"{say_count(adoption.unseen, 'file')} that could not be looked at are kept as distbackup knew them.")
     for name, (gained, lost) in sorted(adoption.walked.items()):

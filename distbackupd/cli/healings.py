@@ -45,7 +45,7 @@ def _list_or_heal(session: CommandSession, arguments: argparse.Namespace) -> int
             for names in files:
                 accept(session.bench, names, session.stop, done)
         else:
-            _heal(session, _surely_meant(files, arguments.words, done), done)
+            _heal(session, files, done)
     finally:
         if session.bench.rescued is not None:
             session.bench.rescued.keep_only([item.digest for item in session.bench.catalogue.rot.all()])
@@ -66,23 +66,6 @@ def _chosen(rotten: Sequence[RottenFile], words: Sequence[str]) -> list[RottenFi
     return [item for names in by_file(rotten) if any(name.file in chosen for name in names) for item in names]
 
 
-def _surely_meant(files: list[Names], words: Sequence[str], done: Healing) -> list[Names]:
-    """Without those that somebody may have written and that are not named one by one.
-
-    Programs that put a file's time back on purpose keep containers of secrets and databases: their old content would be
-    the loss.
-    """
-    named = set(map(os.fsencode, words))
-    sure = []
-    for names in files:
-        if names[0].perhaps_written and not named & {item.path for item in names}:
-            reason = "something was done to it since it was backed up, so perhaps it is meant to be so: name it by itself"
-            done.left += [(item.path, reason) for item in names]
-        else:
-            sure.append(names)
-    return sure
-
-
 def _list(session: CommandSession, rotten: Sequence[RottenFile]) -> None:
     bench = session.bench
     if session.json:
@@ -94,7 +77,6 @@ def _list(session: CommandSession, rotten: Sequence[RottenFile]) -> None:
                     "found_at": item.found_at,
                     "known_hash": item.digest.hex(),
                     "found_hash": item.found.hex() or None,
-                    "perhaps_written": item.perhaps_written,
                     "fetched": bench.rescued is not None and bench.rescued.has(item.digest),
                     "disks": holder_names(bench, item),
                 }
@@ -110,7 +92,7 @@ def _list(session: CommandSession, rotten: Sequence[RottenFile]) -> None:
         disks = ", ".join(holder_names(bench, item))
         fetched = bench.rescued is not None and bench.rescued.has(item.digest)
         good = ", ".join(filter(None, ["here already" if fetched else "", disks])) or "nowhere"
-        what = "unreadable" if not item.found else "perhaps written" if item.perhaps_written else "rotten"
+        what = "rotten" if item.found else "unreadable"
         rows.append([printable(item.path), say_size(item.size), say_moment(item.found_at), what, good])
     say_table(["file", "size", "found", "what", "good content"], rows, right=(1,))
     say("'dsb heal PATH' or '--all' brings good content back; 'dsb heal --accept PATH' takes what is there for right.")
@@ -158,6 +140,7 @@ def _report(session: CommandSession, done: Healing) -> None:
         say_json(
             {
                 "healed": done.healed,
+                "kept": done.kept,
                 "right": done.right,
                 "accepted": done.accepted,
                 "left": [{"path": path, "reason": reason} for path, reason in done.left],
@@ -167,7 +150,9 @@ def _report(session: CommandSession, done: Healing) -> None:
     for path, reason in done.left:
         say(f"{printable(path)}: {reason}")
     if done.healed:
-        say(f"Brought back the good content of {say_count(len(done.healed), 'file')}.")
+        say(f"Brought back the good content of {say_count(len(done.healed), 'file')}; what was there is kept:")
+        for path in done.kept:
+            say(f"  {printable(path)}")
     if done.right:
         say(f"{say_count(len(done.right), 'file was', 'files were')} right already.")
     if done.accepted:

@@ -162,6 +162,7 @@ def _add_location(parser: argparse.ArgumentParser) -> None:
 def _add_backup_commands(add: Add) -> None:
     update = add("update", "Scan the sources: find and hash what is new or changed")
     _add_ignore_lock(update)
+    update.add_argument("--confirm", action="store_true", help="read again all files that are believed, however many")
     backup = add("backup", "Back up to a disk")
     _add_disk(backup)
     backup.add_argument("-u", "--update", action="store_true", help="scan the sources first")

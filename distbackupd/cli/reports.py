@@ -17,7 +17,7 @@ from distbackupd.engine.verification import Checks, checks_of
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import UsageError
 from distbackupd.model.files import EntryKind, ListedFile
-from distbackupd.model.text import printable, say_count, say_size
+from distbackupd.model.text import printable, say_count, say_size, say_unconfirmed
 from distbackupd.planning.selection import has_wildcard, matcher, prefix
 
 
@@ -26,6 +26,7 @@ def info(session: CommandSession) -> int:
     state = overview(session.bench)
     checks = {item.disk.id: checks_of(session.bench, item.disk) for item in state.disks}
     rotten = len(session.bench.catalogue.rot.all())
+    unconfirmed = session.bench.catalogue.unconfirmed.total()
     if session.json:
         say_json(
             {
@@ -54,6 +55,7 @@ def info(session: CommandSession) -> int:
                 "rotten_files": rotten,
                 "unread": unread_described(state.unread),
                 "failed_scan": failed_described(state.failed_scan),
+                "unconfirmed": {"files": unconfirmed[0], "bytes": unconfirmed[1]},
             }
         )
         return 0
@@ -66,6 +68,8 @@ def info(session: CommandSession) -> int:
     held = [f"{item.disk.name} {_said_of(checks[item.disk.id])}" for item in state.disks if item.objects]
     if held:
         say(f"Read again and found good: {', '.join(held)}.")
+    if unconfirmed[0]:
+        say(f"{say_unconfirmed(*unconfirmed)}.")
     if rotten:
         say(f"{say_count(rotten, 'source file')} rotted: 'dsb heal' lists them.")
     return 0

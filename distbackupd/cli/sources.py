@@ -136,7 +136,10 @@ def update(session: CommandSession) -> int:
     if not session.bench.catalogue.sources.all():
         raise UsageError("no source is mapped yet: 'dsb source map /photos /media/photos' maps one")
     options = ScanOptions(
-        ignore_lock=session.arguments.ignore_lock, simulate=session.simulate, brake=brake_thresholds(session.settings)
+        ignore_lock=session.arguments.ignore_lock,
+        simulate=session.simulate,
+        confirm_all=session.arguments.confirm,
+        brake=brake_thresholds(session.settings),
     )
     finished = scan(session.bench, options, session.stop)
     if session.json:

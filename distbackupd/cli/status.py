@@ -14,7 +14,7 @@ from distbackupd.cli.session import CommandSession
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import SessionSummary
 from distbackupd.model.standing import Protection, Standing
-from distbackupd.model.text import printable, say_ago, say_count, say_size
+from distbackupd.model.text import printable, say_ago, say_count, say_size, say_unconfirmed
 from distbackupd.wiring import current_activity
 
 SHOWN_SESSIONS = 5
@@ -81,6 +81,8 @@ def print_report(report: Report, as_json: bool) -> None:
         say(f"{count}: {say_size(size)}")
     if protected.unread.sentence:
         say(f"Not read: {protected.unread.sentence}")
+    if protected.unconfirmed[0]:
+        say(f"{say_unconfirmed(*protected.unconfirmed)}.")
     if not protected.disks:
         say("No disk is known yet: 'dsb disk add NAME PATH' makes one known.")
     for disk in protected.disks:
@@ -127,6 +129,7 @@ def _described(report: Report) -> dict[str, object]:
         "brake": protected.brake or None,
         "unread": unread_described(protected.unread),
         "failed_scan": failed_described(protected.failed_scan),
+        "unconfirmed": {"files": protected.unconfirmed[0], "bytes": protected.unconfirmed[1]},
         "entries": report.entries,
         "copies": {str(copies): size for copies, size in sorted(protected.bytes_by_copies.items())},
         "disks": [

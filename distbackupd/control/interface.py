@@ -99,6 +99,11 @@ class Manager1(DbusInterfaceCommonAsync, interface_name=INTERFACE):
         """How much has no copy because it could not be read; empty: nothing."""
         raise NotImplementedError
 
+    @dbus_property_async("(tt)", DbusPropertyEmitsChangeFlag)
+    def unconfirmed(self) -> tuple[int, int]:
+        """How many files are believed without having been read again, and their bytes."""
+        raise NotImplementedError
+
     @dbus_property_async("a{sv}", DbusPropertyEmitsChangeFlag)
     def failed_scan(self) -> dict[str, Variant]:
         """Since when no scan comes to its end, and why; empty: the last one did."""

@@ -195,6 +195,10 @@ class _Manager(Manager1):
         return self._shown("Unread")
 
     @dbus_property_async_override()
+    def unconfirmed(self) -> Any:
+        return self._shown("Unconfirmed")
+
+    @dbus_property_async_override()
     def failed_scan(self) -> Any:
         return self._shown("FailedScan")
 

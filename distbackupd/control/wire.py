@@ -118,6 +118,7 @@ def protection_properties(protection: Protection) -> dict[str, Variant]:
         "Unread": ("a{sv}", unread),
         "FailedScan": ("a{sv}", failed_scan),
         "Advice": ("s", printable(protection.advice)),
+        "Unconfirmed": ("(tt)", protection.unconfirmed),
     }
 
 
@@ -134,6 +135,7 @@ def protection_from(properties: Mapping[str, Variant]) -> Protection:
         unread=Unread(unread["files"], unread["bytes"], unread["folders"]) if unread else Unread(),
         failed_scan=FailedScan(failed["since"], failed["reason"]) if failed else None,
         advice=properties["Advice"][1],
+        unconfirmed=properties["Unconfirmed"][1],
     )
 
 

@@ -35,7 +35,10 @@ _MEANINGLESS = ("include", "exclude")
 
 @dataclass(slots=True)
 class Adoption:
-    """What was taken over. ``hashes``: files whose content was not read. ``unseen``: files known only from distbackup."""
+    """What was taken over. ``hashes``: files whose hash distbackup knew, which is believed until it is confirmed.
+
+    ``unseen``: files known only from distbackup. ``unconfirmed``: files and bytes that are still to be read by us.
+    """
 
     sources: int = 0
     settings: int = 0
@@ -44,6 +47,7 @@ class Adoption:
     away: list[str] = field(default_factory=list)
     hashes: int = 0
     unseen: int = 0
+    unconfirmed: tuple[int, int] = (0, 0)
     scan: ScanFinished | None = None
 
 
@@ -139,6 +143,7 @@ def _take_over_files(bench: Bench, former: FormerDatabase, stop: Stop, adoption:
     for path in _without_nested({*listener.unseen, *locked}):
         adoption.unseen += _keep_unseen(bench, former.below(path))
     bench.catalogue.files.finish_scan(bench.clock.now(), whole=True)
+    adoption.unconfirmed = bench.catalogue.unconfirmed.total()
 
 
 def _without_nested(paths: set[bytes]) -> list[bytes]:
@@ -166,10 +171,13 @@ def _keep_unseen(bench: Bench, former_files: Iterator[FormerFile]) -> int:
             name = file.path.rpartition(b"/")[2]
             if name in known:
                 continue
-            content = files.ensure_object(file.digest, file.size) if file.digest else None
+            content = files.claimed_object(file.digest, file.size) if file.digest else None
+            if file.digest and content is None:
+                continue  # its size is not that of what we read: nothing is known of it
             added.append((_entry(name, file), content))
         if added:
-            files.record_folder(folder, FolderChanges(added, [], [], [], []), now)
+            believed = [entry.name for entry, content in added if content is not None]
+            files.record_folder(folder, FolderChanges(added, [], [], [], [], believed), now)
             kept += len(added)
     files.commit()
     return kept
@@ -203,7 +211,7 @@ def _entry(name: bytes, file: FormerFile) -> Entry:
 
 def _made_up(name: bytes, kind: EntryKind, mode: int, mtime_ns: int) -> Entry:
     attributes = Attributes(mode, os.geteuid(), os.getegid())
-    return Entry(name, kind, 0, mtime_ns, 0, 0, EntryFlag.NONE, attributes, b"", 1, 0, None, copies=0)
+    return Entry(name, kind, 0, mtime_ns, 0, 0, 0, EntryFlag.NONE, attributes, b"", 1, 0, copies=0)
 
 
 def _look_through(bench: Bench, former: FormerDisk, adoption: Adoption) -> None:
@@ -235,9 +243,7 @@ class _Memory:
         self.used = 0
 
     def digest(self, path: bytes, entry: Entry) -> bytes | None:
-        """The content of what stands at a virtual path; a side file of today knows better than distbackup."""
-        if entry.digest is not None:
-            return entry.digest
+        """What distbackup knows to be the content of what stands at a virtual path."""
         known = self._former.file(path)
         # distbackup cuts times to milliseconds, and counts them in floating point.
         if known and known.digest and known.size == entry.size and abs(entry.mtime_ns // 10**6 - known.mtime_ms) <= 1:

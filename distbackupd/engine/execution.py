@@ -25,6 +25,7 @@ from distbackupd.model.files import SourceFile, TakenContent, TakenFile, Waiting
 from distbackupd.model.plans import Copy, Eviction, Plan
 from distbackupd.model.rot import Reading
 from distbackupd.model.text import say_count
+from distbackupd.planning.settling import is_rot
 
 BATCH_OBJECTS = 10_000
 BATCH_BYTES = 2 << 30
@@ -54,12 +55,16 @@ class _Task(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """``staged`` is None where no source was good; ``problems`` names each that was tried, but for the ``rotten`` ones."""
+    """``staged`` is None where no source was good; ``problems`` names each that was tried, but for the ``rotten`` ones.
+
+    ``changed`` ones hold something else than known without having rotted.
+    """
 
     task: _Task
     staged: StagedCopy | None
     problems: list[tuple[bytes, SourceTrouble]]
     rotten: list[tuple[SourceFile, Reading]]
+    changed: list[SourceFile]
     taken: TakenFile | None = None
     """Another state of a file that never rests than was planned, which ``staged`` holds."""
 
@@ -208,13 +213,15 @@ class Executor:
         task = self._tasks([copy])[0]
         problems: list[tuple[bytes, SourceTrouble]] = []
         rotten: list[tuple[SourceFile, Reading]] = []
+        changed: list[SourceFile] = []
         for source in task.sources:
-            waiting = WaitingFile(0, source.path, source.size, source.mtime_ns, 0, source.inode)
+            # Something may have been done to it since: what it holds is looked at here.
+            waiting = WaitingFile(0, source.path, source.size, source.mtime_ns, 0, 0, source.inode)
             try:
                 if source.restless:
                     self._bench.tree.close_file(self._bench.tree.open_as_it_is(self._real(source)).descriptor)
-                elif self._bench.tree.hash_file(self._real(source), waiting, self._meter) != task.digest:
-                    rotten.append((source, self._second_look(source, task)))
+                elif self._bench.tree.hash_file(self._real(source), waiting, self._meter).digest != task.digest:
+                    self._look_twice(source, task, rotten, changed)
                     continue
             except SourceTrouble as trouble:
                 problems.append((source.path, trouble))
@@ -229,7 +236,7 @@ class Executor:
                 return
             break
         else:
-            outcome = _Outcome(task, None, problems, rotten)
+            outcome = _Outcome(task, None, problems, rotten, changed)
         self._bench.reporter.advance(1, self._meter.drain(), task.sources[0].path if task.sources else b"")
         self._finish([outcome])
 
@@ -268,10 +275,11 @@ class Executor:
     def _stage(self, task: _Task) -> _Outcome:
         problems: list[tuple[bytes, SourceTrouble]] = []
         rotten: list[tuple[SourceFile, Reading]] = []
+        changed: list[SourceFile] = []
         size = task.copy.size
         if self._checks_existing and self._store.size_of(task.digest) == size:
             if not self._store.check(task.digest, size, self._meter).problem:
-                return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems, rotten)
+                return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems, rotten, changed)
             self._store.set_aside(task.digest)
         for source in sorted(task.sources, key=lambda source: source.restless):
             try:
@@ -290,15 +298,15 @@ class Executor:
                     self._bench.tree.close_file(descriptor)
             except ContentDiffers:
                 try:
-                    rotten.append((source, self._second_look(source, task)))
+                    self._look_twice(source, task, rotten, changed)
                 except SourceTrouble as trouble:
                     problems.append((source.path, trouble))
                 continue
             except SourceTrouble as trouble:
                 problems.append((source.path, trouble))
                 continue
-            return _Outcome(task, staged, problems, rotten)
-        return _Outcome(task, None, problems, rotten)
+            return _Outcome(task, staged, problems, rotten, changed)
+        return _Outcome(task, None, problems, rotten, changed)
 
     def _take(self, task: _Task, source: SourceFile) -> _Outcome:
         """A file that never rests is copied as it is now. Raises SourceTrouble."""
@@ -311,9 +319,9 @@ class Executor:
         finally:
             self._bench.tree.close_file(opened.descriptor)
         if staged.digest == task.digest:
-            return _Outcome(task, staged, [], [])
+            return _Outcome(task, staged, [], [], [])
         content = TakenContent(staged.digest, staged.size, opened.mtime_ns, at_rest)
-        return _Outcome(task, staged, [], [], TakenFile(source.path, task.copy.object_id, content))
+        return _Outcome(task, staged, [], [], [], TakenFile(source.path, task.copy.object_id, content))
 
     def _is_unchanged(self, opened: OpenedFile) -> bool:
         try:
@@ -322,15 +330,23 @@ class Executor:
             return False
         return True
 
-    def _second_look(self, source: SourceFile, task: _Task) -> Reading:
-        """What a source holds whose content was not as it is known. Raises SourceTrouble if it changed, or is right now."""
+    def _look_twice(
+        self, source: SourceFile, task: _Task, rotten: list[tuple[SourceFile, Reading]], changed: list[SourceFile]
+    ) -> None:
+        """Judge a source whose content was not as it is known. Raises SourceTrouble if it is right now, or changes."""
         real = self._real(source)
         reading = self._bench.tree.reading(real, source.size, source.mtime_ns, source.inode).go_on(self._meter)
         if reading is None:
             raise Interrupted("stopped while a file was read; it will be read again")
         if reading.digest == task.digest:
             raise SourceTrouble("it was read wrong at first and right the second time")
-        return reading
+        if is_rot(source.ctime_ns, source.confirmed, reading):
+            rotten.append((source, reading))
+        elif reading.digest:
+            changed.append(source)
+            raise SourceTrouble("its content changed although its size and time are the same")
+        else:
+            raise SourceTrouble("its medium cannot read it")
 
     def _finish(self, outcomes: Sequence[_Outcome]) -> None:
         """Make room, make durable, record. What does not fit after all, for something else was skipped, is given up."""
@@ -342,6 +358,8 @@ class Executor:
         for outcome in outcomes:
             for source, reading in outcome.rotten:
                 record_rot(self._bench, source.path, source.object_id, reading)
+            if outcome.changed:
+                self._bench.catalogue.unconfirmed.doubt([source.row for source in outcome.changed])
             if outcome.staged is None:
                 changed += outcome.problems
                 self._tell_skipped(outcome)

@@ -11,7 +11,7 @@ from distbackupd.engine.pulse import Meter, handfuls, work_in_threads
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped
-from distbackupd.model.files import HashedFile, TakenContent, WaitingFile
+from distbackupd.model.files import HashedContent, HashedFile, TakenContent, WaitingFile
 from distbackupd.model.problems import FailedReading
 
 _TASK_FILES = 64
@@ -94,7 +94,7 @@ class _Recorder:
 
 def _accept(
     bench: Bench,
-    results: Sequence[tuple[WaitingFile, bytes | TakenContent | SourceTrouble]],
+    results: Sequence[tuple[WaitingFile, HashedContent | TakenContent | SourceTrouble]],
     outcome: HashingOutcome,
     failed: list[FailedReading],
 ) -> Iterator[HashedFile]:
@@ -104,11 +104,12 @@ def _accept(
             outcome.files += 1
             outcome.read_bytes += result.size
             bench.catalogue.restless.amend_waiting(waiting.ticket, result)
-            yield HashedFile(waiting.ticket, result.digest)
-        elif isinstance(result, bytes):
+            # What is not at rest is read in each scan anyway.
+            yield HashedFile(waiting.ticket, result.digest, settled=not result.at_rest)
+        elif isinstance(result, HashedContent):
             outcome.files += 1
             outcome.read_bytes += waiting.size
-            yield HashedFile(waiting.ticket, result)
+            yield HashedFile(waiting.ticket, *result)
         elif isinstance(result, SourceChanged) and not waiting.restless:
             outcome.changing.append(waiting)
         else:
@@ -133,8 +134,8 @@ def _next_page(waiting: Iterator[WaitingFile]) -> list[WaitingFile]:
 
 def _hash_chunk(
     bench: Bench, tree: VirtualTree, chunk: list[WaitingFile], meter: Meter
-) -> list[tuple[WaitingFile, bytes | TakenContent | SourceTrouble]]:
-    results: list[tuple[WaitingFile, bytes | TakenContent | SourceTrouble]] = []
+) -> list[tuple[WaitingFile, HashedContent | TakenContent | SourceTrouble]]:
+    results: list[tuple[WaitingFile, HashedContent | TakenContent | SourceTrouble]] = []
     for waiting in chunk:
         if meter.is_set():
             break

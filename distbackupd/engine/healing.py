@@ -28,6 +28,8 @@ class Healing:
     right: list[bytes] = field(default_factory=list)
     accepted: list[bytes] = field(default_factory=list)
     left: list[tuple[bytes, str]] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)
+    """Real paths of what was replaced."""
 
 
 def by_file(rotten: Sequence[RottenFile]) -> list[Names]:
@@ -50,15 +52,16 @@ def heal(bench: Bench, names: Names, mend: MendSource, open_content: OpenContent
             bench.catalogue.rot.resolve([item.file for item in names])
             done.right += [item.path for item in names]
             return True
-        device, inode = mend(paths, first, lambda: open_content(first.digest), Meter(stop))
+        mended = mend(paths, first, lambda: open_content(first.digest), Meter(stop))
     except BadContent:
         return False
     except SourceTrouble as trouble:
         done.left += [(item.path, str(trouble)) for item in names]
         return True
-    bench.catalogue.rot.moved([item.file for item in names], device, inode)
+    bench.catalogue.rot.moved([item.file for item in names], mended.entry)
     done.healed += [item.path for item in names]
-    bench.reporter.tell(SourceHealed(first.path))
+    done.kept.append(mended.kept)
+    bench.reporter.tell(SourceHealed(first.path, mended.kept))
     return True
 
 

@@ -156,7 +156,8 @@ def protection(bench: Bench) -> Protection:
     sizes = {copies: size for copies, (_, size, _) in state.by_copies.items()}
     brake = standing_brake(bench).sentence
     scanned = int(last_scan) if last_scan else None
-    return Protection(sizes, disks, state.wanted, scanned, brake, state.unread, state.failed_scan, state.advice)
+    unconfirmed = bench.catalogue.unconfirmed.total()
+    return Protection(sizes, disks, state.wanted, scanned, brake, state.unread, state.failed_scan, state.advice, unconfirmed)
 
 
 def idle_sentence(state: Protection) -> str:

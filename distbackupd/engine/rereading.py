@@ -1,6 +1,7 @@
 """Read the sources again, slowly and when nothing else is to be done: do their media still hold what was written?
 
-A file that is as it was in size, time and inode but not in content is rotten. It is read twice before it is believed.
+A file that is as it was in size, times and inode but not in content is rotten. It is read twice before it is believed.
+What was not as it was, or is not confirmed, changed, and is left to :mod:`distbackupd.engine.confirming`.
 What a medium cannot read counts only when another file on the same device can be read afterwards: a device that is gone
 is no rot.
 """
@@ -19,6 +20,7 @@ from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import EngineBusy, SourceTrouble
 from distbackupd.model.rot import KnownContent, Reading
 from distbackupd.planning.rereading import Round, bytes_due, is_next_round_due
+from distbackupd.planning.settling import is_rot
 
 SLOT_SECONDS = 15.0
 """The longest time for which files are read before the daemon looks around again; about a quarter of the time is read."""
@@ -34,6 +36,7 @@ class _Slot:
     state: Round
     rotten: list[tuple[KnownContent, Reading]] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -71,7 +74,7 @@ class Rereader:
         if state is None or not bytes_due(state, now, period):
             return False
         slot = _Slot(state._replace(busy=True))
-        until = _Until(self._bench, stop)
+        until = Until(self._bench, stop)
         tree = VirtualTree(self._bench.catalogue.sources.all(), self._bench.catalogue.sources.settings())
         for file in self._files(slot.state.cursor):
             if not bytes_due(slot.state, now, period):
@@ -99,13 +102,14 @@ class Rereader:
         under_way = self._under_way
         try:
             while (found := under_way.reading.go_on(until)) is not None:
-                if found.digest == file.digest or found == under_way.first or not found.digest:
+                if found.digest in (file.digest, b"") or _agree(found, under_way.first):
                     self._judge(file, found, slot)
                     break
                 under_way.first, under_way.reading = found, self._begin(real, file)
         except SourceTrouble:
             # It changed, or its source is not there now: the scan sees to that.
-            found = Reading(b"", 0)
+            self._under_way = None
+            return True
         if found is not None:
             self._under_way = None
         return found is not None
@@ -114,14 +118,18 @@ class Rereader:
         return self._bench.tree.reading(real, file.size, file.mtime_ns, file.inode)
 
     def _judge(self, file: KnownContent, found: Reading, slot: _Slot) -> None:
+        is_believed = is_rot(file.ctime_ns, True, found)
         if not found.digest:
-            self._suspects.append((file, found))
+            if is_believed:
+                self._suspects.append((file, found))
             return
         answered = [suspect for suspect in self._suspects if suspect[0].device == file.device]
         slot.rotten += answered
         self._suspects = [suspect for suspect in self._suspects if suspect not in answered]
-        if found.digest != file.digest:
+        if found.digest != file.digest and is_believed:
             slot.rotten.append((file, found))
+        elif found.digest != file.digest:
+            slot.changed.append(file.file)
         elif file.is_rotten:
             slot.right.append(file.file)
 
@@ -136,12 +144,18 @@ class Rereader:
                     record_rot(self._bench, file.path, file.object_id, reading)
                 if slot.right:
                     self._bench.catalogue.rot.resolve(slot.right)
+                if slot.changed:
+                    self._bench.catalogue.unconfirmed.doubt(slot.changed)
                 self._bench.catalogue.sessions.remember(_FACT, json.dumps(slot.state._asdict()))
         except EngineBusy:
             return
 
 
-class _Until:
+def _agree(found: Reading, first: Reading | None) -> bool:
+    return first is not None and (found.digest, found.entry) == (first.digest, first.entry)
+
+
+class Until:
     """A stop that is set when another is, or when the time is up."""
 
     def __init__(self, bench: Bench, stop: Stop) -> None:
@@ -150,4 +164,5 @@ class _Until:
         self._deadline = self._clock.monotonic() + SLOT_SECONDS
 
     def is_set(self) -> bool:
+        """Whether to stop."""
         return self._stop.is_set() or self._clock.monotonic() >= self._deadline

@@ -24,9 +24,8 @@ def rescue(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop) -> int:
     if bench.rescued is None:
         return 0
     rotten = bench.catalogue.rot.all()
-    # What somebody may have written on purpose is often large (a container of secrets), and seldom to be healed.
-    sure = [item for item in rotten if disk.id in item.holders and not item.perhaps_written]
-    wanted = {item.digest: item for item in sure if not bench.rescued.has(item.digest)}
+    here = [item for item in rotten if disk.id in item.holders]
+    wanted = {item.digest: item for item in here if not bench.rescued.has(item.digest)}
     try:
         bench.rescued.keep_only([item.digest for item in rotten])
         fetched = sum(_fetch(bench, bench.rescued, disk, store, item, stop) for item in wanted.values())

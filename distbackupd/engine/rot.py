@@ -1,4 +1,7 @@
-"""A source file that is as it was in all but its content has rotted: that is no change to be backed up."""
+"""A source file that is as it was in all but its content has rotted: that is no change to be backed up.
+
+What a content other than known is, :func:`distbackupd.planning.settling.is_rot` decides.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ def record_rot(bench: Bench, path: bytes, object_id: int, reading: Reading) -> b
             path,
             join_words(holder_names(bench, rotten)),
             unreadable=not reading.digest,
-            written=rotten.perhaps_written,
         )
     )
     return True

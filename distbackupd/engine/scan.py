@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from distbackupd.engine.attendance import distrust_folder, distrust_members, distrust_source
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
+from distbackupd.engine.confirming import confirm
 from distbackupd.engine.hashing import hash_waiting
-from distbackupd.engine.inode_flags import with_inode_flags
 from distbackupd.engine.leaving_out import tell_left_out
 from distbackupd.engine.owners import record_owner_names
-from distbackupd.engine.ports import FolderChanges, Stop
+from distbackupd.engine.ports import Stop
+from distbackupd.engine.recording import KnownDigest, ScannedFolder, record_comparison
 from distbackupd.engine.scan_failures import failures_remembered
 from distbackupd.engine.timekeeping import LAST_SCAN
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
-from distbackupd.model.events import FileSkipped, ScanFinished, ScanStarted, SourceLocked
+from distbackupd.model.events import FileSkipped, Remark, ScanFinished, ScanStarted, SourceLocked
 from distbackupd.model.files import Entry, EntryFlag, EntryKind, KnownEntry, ProblemKind, WaitingFile
 from distbackupd.model.problems import FailedReading
 from distbackupd.model.text import printable
@@ -42,8 +43,8 @@ class ScanOptions:
     """``folders``: real folders to look at again (None: everything). ``deep``: with all that is below them.
 
     ``ignore_lock``: walk locked folders too, and believe an empty source. ``simulate``: report, record nothing.
-    ``brake``: when nothing may be deleted any more.
-    ``known_digest``: given a virtual path and what stands there, the hash of its content if somebody knows it already.
+    ``brake``: when nothing may be deleted any more. ``known_digest``: what somebody else knows of contents; that is
+    believed until it is confirmed. ``confirm_all``: read again whatever is believed, however much that is.
     """
 
     folders: Sequence[bytes] | None = None
@@ -51,7 +52,8 @@ class ScanOptions:
     ignore_lock: bool = False
     simulate: bool = False
     brake: BrakeThresholds = field(default_factory=BrakeThresholds)
-    known_digest: Callable[[bytes, Entry], bytes | None] = lambda _path, entry: entry.digest
+    known_digest: KnownDigest = lambda _path, _entry: None
+    confirm_all: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class _Tally:
     locked: int = 0
     hashed: int = 0
     hashed_bytes: int = 0
+    confirmed: int = 0
     changing: list[WaitingFile] = field(default_factory=list)
 
 
@@ -99,6 +102,7 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         bench.reporter.tell(ScanStarted(len(tree.sources)))
     files = bench.catalogue.files
     files.start_scan()
+    known_before = bench.catalogue.unconfirmed.newest()
     try:
         scanner = _Scanner(bench, tree, options, stop, tally)
         if whole:
@@ -122,11 +126,13 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         _hash(bench, tree, tally, stop)
         if tally.changing:
             _look_again(bench, tree, options, tally, stop)
+        _confirm(bench, tree, options, known_before, tally, stop)
         files.finish_scan(bench.clock.now(), whole)
         if whole:
             bench.catalogue.sessions.remember(LAST_SCAN, str(bench.clock.now()))
             bench.catalogue.sessions.remember(SCANNED, tree.fingerprint())
         brake_after(bench, whole, options.brake)
+    unconfirmed, unconfirmed_bytes = bench.catalogue.unconfirmed.total()
     finished = ScanFinished(
         entries=tally.entries,
         new=tally.new,
@@ -137,6 +143,9 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         skipped=tally.skipped,
         locked=tally.locked,
         seconds=bench.clock.monotonic() - began,
+        confirmed=tally.confirmed,
+        unconfirmed=unconfirmed,
+        unconfirmed_bytes=unconfirmed_bytes,
     )
     if whole or tally.new or tally.changed or tally.gone or tally.skipped:
         bench.reporter.tell(finished)
@@ -171,6 +180,13 @@ def _look_again(bench: Bench, tree: VirtualTree, options: ScanOptions, tally: _T
     if again.changing:
         failures = [FailedReading(waiting.ticket, CHANGED, changing=True) for waiting in again.changing]
         bench.catalogue.problems.record_failures(failures, bench.clock.now())
+
+
+def _confirm(bench: Bench, tree: VirtualTree, options: ScanOptions, known_before: int, tally: _Tally, stop: Stop) -> None:
+    confirmed = confirm(bench, tree, known_before, stop, options.confirm_all)
+    tally.changed += confirmed.changed
+    tally.confirmed += confirmed.files
+    tally.skipped += confirmed.skipped
 
 
 class _Scanner:
@@ -334,10 +350,12 @@ class _Scanner:
         unseen = unreadable | unmounted
         if not self._options.ignore_lock:
             unseen |= self._tree.locks_in(visit.virtual)
-        comparison = compare_folder(known, seen, unseen)
-        waiting = self._record(visit.virtual, visit.real, comparison)
+        comparison = compare_folder(known, seen, unseen, self._files.owner)
+        waiting = self._record(visit, comparison)
         if self._only is None:
             self._bench.catalogue.problems.look(visit.virtual, problems, waiting, self.now)
+        for sentence in self._bench.tree.remarks():
+            self._bench.reporter.tell(Remark(sentence))
         self._tally.entries += len(entries)
         fresh = {entry.name for entry in comparison.new}
         fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
@@ -398,24 +416,9 @@ class _Scanner:
             return entry
         return entry._replace(maxcopies=maxcopies, copies=context.copies)
 
-    def _record(self, virtual: bytes, real: bytes, comparison: FolderComparison) -> set[bytes]:
+    def _record(self, visit: _Visit, comparison: FolderComparison) -> set[bytes]:
         """The names of what waits to be read now, or could not be read before and is left alone this time."""
-        added: list[tuple[Entry, int | None]] = [(entry, None) for entry in comparison.new]
-        changed = [(known.row, entry, content) for known, entry, content in comparison.changed]
-        waiting: list[tuple[Entry, int | None]] = []
-        restless = self._restless(virtual, comparison)
-        for entry, known in comparison.read:
-            content = self._known_content(virtual, entry)
-            if content is None and not self._may_read(virtual, entry, restless):
-                continue
-            if content is None:
-                if entry.name in restless:
-                    entry = entry._replace(flags=entry.flags | EntryFlag.RESTLESS)  # noqa: PLW2901 - the same file
-                waiting.append((entry, known.row if known else None))
-            elif known is None:
-                added.append((entry, content))
-            else:
-                changed.append((known.row, entry, content))
+        virtual = visit.virtual
         for known in comparison.gone:
             if known.kind == EntryKind.FOLDER and known.name:
                 self._forget(join(virtual, known.name))
@@ -425,16 +428,20 @@ class _Scanner:
         for _, replaced in comparison.read:
             if replaced is not None and replaced.kind == EntryKind.FOLDER:
                 self._forget(join(virtual, replaced.name))
-        tally = self._tally
-        replacing = sum(1 for _, row in waiting if row is not None)
-        tally.new += len(added) + len(waiting) - replacing
-        tally.changed += len(changed) + replacing
-        tally.gone += len(comparison.gone)
-        touched = [(known.row, entry) for known, entry in comparison.touched]
-        gone = [known.row for known in comparison.gone]
-        if added or changed or touched or gone or waiting:
-            changes = FolderChanges(added, changed, touched, gone, waiting)
-            self._files.record_folder(virtual, with_inode_flags(self._bench.tree, real, changes), self.now)
+        restless = self._restless(virtual, comparison)
+        folder = ScannedFolder(
+            virtual=virtual,
+            real=visit.real,
+            context=visit.context,
+            known_digest=self._options.known_digest,
+            restless=restless,
+            may_read=lambda name: self._may_read(virtual, name, restless),
+            now=self.now,
+        )
+        recorded = record_comparison(self._bench, self._tree, folder, comparison)
+        self._tally.new += recorded.new
+        self._tally.changed += recorded.changed
+        self._tally.gone += recorded.gone
         return {entry.name for entry, _ in comparison.read} if comparison.read else set()
 
     def _restless(self, virtual: bytes, comparison: FolderComparison) -> set[bytes]:
@@ -444,18 +451,11 @@ class _Scanner:
         taken = {known.name for _, known in comparison.read if known is not None and known.flags & EntryFlag.RESTLESS}
         return taken | self._bench.catalogue.problems.restless(virtual)
 
-    def _may_read(self, virtual: bytes, entry: Entry, restless: Collection[bytes]) -> bool:
+    def _may_read(self, virtual: bytes, name: bytes, restless: Collection[bytes]) -> bool:
         """A file that never rests is read once in each scan of everything, and not whenever somebody writes to it."""
         if self._only is not None:
-            return join(virtual, entry.name) in self._only
-        return self._options.folders is None or entry.name not in restless
-
-    def _known_content(self, virtual: bytes, entry: Entry) -> int | None:
-        """The object of a renamed or linked file, or the one that a side file names."""
-        digest = self._options.known_digest(join(virtual, entry.name), entry)
-        if digest is not None:
-            return self._files.ensure_object(digest, entry.size)
-        return self._files.find_renamed(entry) if entry.inode else None
+            return join(virtual, name) in self._only
+        return self._options.folders is None or name not in restless
 
     def _forget(self, virtual: bytes) -> None:
         keep = self._tree.sources_below(virtual)

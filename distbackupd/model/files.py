@@ -94,16 +94,17 @@ class Attributes(NamedTuple):
 class Entry(NamedTuple):
     """One entry of a folder as a scan saw it.
 
-    Access times are not kept: reading a file to back it up changes them. ``inode`` is 0 where the file system gives no
-    lasting inode numbers (FAT, exFAT, sshfs): no rename or hard link is looked for there. ``priority`` and ``maxcopies``
-    (0: no limit), ``copies`` (wanted; 0: as usual) and ``digest`` (from a ``.meta-inf`` side file, or None) are what
-    rules and side files say of it.
+    Access times are not kept: reading a file to back it up changes them. ``ctime_ns``, the time of the last change of any
+    kind, is 0 for all but regular files and folders, and where the file system keeps none (FAT, exFAT). ``inode`` is 0
+    where it gives no lasting inode numbers (FAT, exFAT, sshfs): no rename or hard link is looked for there. ``priority`` and
+    ``maxcopies`` (0: no limit) and ``copies`` (wanted; 0: as usual) are what rules and side files say of it.
     """
 
     name: bytes
     kind: EntryKind
     size: int
     mtime_ns: int
+    ctime_ns: int
     device: int
     inode: int
     flags: EntryFlag
@@ -111,7 +112,6 @@ class Entry(NamedTuple):
     target: bytes
     priority: int
     maxcopies: int
-    digest: bytes | None
     copies: int
 
 
@@ -119,6 +119,7 @@ class KnownEntry(NamedTuple):
     """The current version of an entry as the catalogue knows it, for comparison with a scan.
 
     ``attributes`` is the id of interned :class:`Attributes`; ``object_id`` is None for all but non-empty regular files.
+    ``ctime_ns`` 0: not known. ``device`` 0: nobody has looked at it yet, somebody else's catalogue told of it.
     """
 
     row: int
@@ -126,6 +127,7 @@ class KnownEntry(NamedTuple):
     kind: int
     size: int
     mtime_ns: int
+    ctime_ns: int
     device: int
     inode: int
     flags: int
@@ -144,6 +146,7 @@ class WaitingFile(NamedTuple):
     path: bytes
     size: int
     mtime_ns: int
+    ctime_ns: int
     device: int
     inode: int
     restless: bool = False
@@ -170,22 +173,64 @@ class TakenFile(NamedTuple):
     content: TakenContent
 
 
+class HashedContent(NamedTuple):
+    """The SHA-256 of what was read. ``settled``: whoever writes to the file from now on leaves a trace in its times."""
+
+    digest: bytes
+    settled: bool
+
+
 class HashedFile(NamedTuple):
-    """The result of hashing: the file was, from the first to the last byte read, as ``waiting`` says."""
+    """The result of hashing: the file was, from the first to the last byte read, as the waiting one says."""
 
     ticket: int
     digest: bytes
+    settled: bool
 
 
 class SourceFile(NamedTuple):
-    """A living file whose content is an object: where a copy can be made from. ``path`` is virtual."""
+    """A living file whose content is an object: where a copy can be made from. ``path`` is virtual.
+
+    ``row`` is that of its version. ``confirmed``: the content was read, later than any write that its times would not show.
+    """
 
     object_id: int
     path: bytes
     size: int
     mtime_ns: int
     inode: int
+    row: int
+    ctime_ns: int
+    confirmed: bool
     restless: bool = False
+
+
+class UnconfirmedFile(NamedTuple):
+    """A living regular file whose content (object, digest) is believed and still to be read again.
+
+    ``is_linked``: it has other names, which are confirmed along with it.
+    """
+
+    row: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    device: int
+    inode: int
+    is_linked: bool
+    object_id: int
+    digest: bytes
+
+
+class Namesake(NamedTuple):
+    """A known file with the same device, inode, size, mtime and owner as one that was seen, and its virtual path.
+
+    ``gone``: it is no more, since the present scan or as it was then to the nanosecond of its last change.
+    """
+
+    object_id: int
+    path: bytes
+    gone: bool
 
 
 class RestoreEntry(NamedTuple):

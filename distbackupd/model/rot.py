@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from distbackupd.model.files import Entry, UnconfirmedFile
+
 
 class KnownContent(NamedTuple):
     """A living regular file and the content that the catalogue knows of it, to be read again.
@@ -15,6 +17,7 @@ class KnownContent(NamedTuple):
     path: bytes
     size: int
     mtime_ns: int
+    ctime_ns: int
     device: int
     inode: int
     object_id: int
@@ -23,10 +26,24 @@ class KnownContent(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a source file holds now: the SHA-256, empty where its medium does not give it; and its time of change."""
+    """What a source file holds now: the SHA-256, empty where its medium does not give it.
+
+    ``entry`` is the file as it stood from the first to the last byte read, without its name. ``settled``: whoever writes to
+    it from now on leaves a trace in its times. ``is_witnessed``: its file system sets the time of change at each write,
+    and keeps it.
+    """
 
     digest: bytes
-    ctime_ns: int
+    entry: Entry
+    settled: bool
+    is_witnessed: bool
+
+
+class Confirmation(NamedTuple):
+    """A file whose content was believed, and what was read of it."""
+
+    file: UnconfirmedFile
+    reading: Reading
 
 
 class RottenFile(NamedTuple):
@@ -49,8 +66,3 @@ class RottenFile(NamedTuple):
     found_at: int
     found: bytes
     ctime_ns: int
-
-    @property
-    def perhaps_written(self) -> bool:
-        """Whether something was done to the file since its content was recorded: somebody may have put its time back."""
-        return self.ctime_ns // 10**9 > self.seen

@@ -49,6 +49,7 @@ class Protection:
     needed. ``last_scan``: unix seconds, None for never.
     ``brake``: why nothing is deleted on any disk, and what to do; empty: the brake is off. ``unread``: what could not be
     read; its bytes are among those without a copy. ``failed_scan``: None if the last one came to its end.
+    ``unconfirmed``: how many files are believed without having been read again, and their bytes.
     """
 
     bytes_by_copies: dict[int, int] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Protection:
     unread: Unread = NOTHING_UNREAD
     failed_scan: FailedScan | None = None
     advice: str = ""
+    unconfirmed: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

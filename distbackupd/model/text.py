@@ -93,6 +93,15 @@ def join_words(words: list[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def say_unconfirmed(files: int, size: int) -> str:
+    """``12 files, 3.2 GB, are believed without having been read again; they are read in the background``."""
+    are, they = ("is", "it is") if files == 1 else ("are", "they are")
+    return (
+        f"{say_count(files, 'file')}, {say_size(size)}, {are} believed without having been read again; "
+        f"{they} read in the background"
+    )
+
+
 def say_copies(copies: int) -> str:
     """``have no copy yet``, ``have one copy only``, ``have 2 copies``: behind a number of bytes."""
     return ("have no copy yet", "have one copy only")[copies] if copies < 2 else f"have {copies} copies"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryFlag, EntryKind, KnownEntry
@@ -14,9 +14,12 @@ _SEEN_FLAGS = (1 << INODE_FLAGS_SHIFT) - 1
 class FolderComparison(NamedTuple):
     """``new``: entries that no known entry stands for. ``changed``: (known, entry, object to keep).
 
-    ``touched``: the same version, but its device, inode, flags, priority, maxcopies or copies are others now. ``gone``:
-    known entries that are no more. ``read``: non-empty regular files whose content is to be found out, with the known entry
-    they replace or None; they are in none of the others.
+    ``touched``: the same version, but its device, inode, time of change, flags, priority, maxcopies or copies are others
+    now. ``gone``: known entries that are no more. ``read``: non-empty regular files whose content is to be found out, with
+    the known entry they replace or None. Each entry is in one of these at the most.
+
+    ``doubted``: names of files that something was done to, though size and time are the same: their content is believed
+    until it is read again. ``kept``: known files that belong to somebody else now: they stay as they were known until then.
     """
 
     new: list[Entry]
@@ -24,18 +27,25 @@ class FolderComparison(NamedTuple):
     touched: list[tuple[KnownEntry, Entry]]
     gone: list[KnownEntry]
     read: list[tuple[Entry, KnownEntry | None]]
+    doubted: list[bytes]
+    kept: list[KnownEntry]
 
 
 def compare_folder(
-    known: Sequence[KnownEntry], seen: Sequence[tuple[Entry, int]], unreadable: Collection[bytes]
+    known: Sequence[KnownEntry],
+    seen: Sequence[tuple[Entry, int]],
+    unreadable: Collection[bytes],
+    owner_of: Callable[[int], int],
 ) -> FolderComparison:
     """Compare by name. ``seen`` pairs entries with the ids of their attributes; ``unreadable`` names stay as known.
 
-    A regular file's content counts as unchanged when size, modification time (to the nanosecond) and inode are the
-    same; the inode says nothing where the file system keeps none (0) or the device is another one: then the tree was
-    mounted anew or moved. What was taken while it was written is always to be read again.
+    ``owner_of``: the uid in the attributes with an id.
+
+    A regular file's content counts as unchanged when size, modification time and time of change (to the nanosecond), inode
+    and owner are the same. Its device's number alone is another one after a boot. What was taken while it was written is
+    always to be read again.
     """
-    comparison = FolderComparison([], [], [], [], [])
+    comparison = FolderComparison([], [], [], [], [], [], [])
     known_by_name = {entry.name: entry for entry in known}
     for entry, attributes in seen:
         before = known_by_name.pop(entry.name, None)
@@ -45,17 +55,24 @@ def compare_folder(
                 comparison.read.append((entry, None))
             else:
                 comparison.new.append(entry)
-        elif reads and not _same_content(before, entry):
+        elif reads and not _may_be_same(before, entry):
             comparison.read.append((entry, before))
+        elif reads and _belongs_to_another(before, entry, attributes, owner_of):
+            comparison.kept.append(before)
         elif _differs(before, entry, attributes):
             comparison.changed.append((before, entry, before.object_id if reads else None))
+            if reads and not _is_same(before, entry):
+                comparison.doubted.append(entry.name)
         elif _moved(before, entry):
             comparison.touched.append((before, entry))
+            if reads and not _is_same(before, entry):
+                comparison.doubted.append(entry.name)
     comparison.gone.extend(entry for name, entry in known_by_name.items() if name not in unreadable)
     return comparison
 
 
-def _same_content(before: KnownEntry, entry: Entry) -> bool:
+def _may_be_same(before: KnownEntry, entry: Entry) -> bool:
+    """The inode says nothing where the file system keeps none (0), or where the tree lies on another device now."""
     return (
         before.object_id is not None
         and not before.flags & EntryFlag.RESTLESS
@@ -64,6 +81,14 @@ def _same_content(before: KnownEntry, entry: Entry) -> bool:
         and before.mtime_ns == entry.mtime_ns
         and (before.inode == entry.inode or not before.inode or not entry.inode or before.device != entry.device)
     )
+
+
+def _is_same(before: KnownEntry, entry: Entry) -> bool:
+    return before.inode == entry.inode and before.ctime_ns == entry.ctime_ns
+
+
+def _belongs_to_another(before: KnownEntry, entry: Entry, attributes: int, owner_of: Callable[[int], int]) -> bool:
+    return before.attributes != attributes and before.device != 0 and owner_of(before.attributes) != entry.attributes.uid
 
 
 def _differs(before: KnownEntry, entry: Entry, attributes: int) -> bool:
@@ -78,7 +103,8 @@ def _differs(before: KnownEntry, entry: Entry, attributes: int) -> bool:
 
 def _moved(before: KnownEntry, entry: Entry) -> bool:
     return (
-        before.device != entry.device
+        before.ctime_ns != entry.ctime_ns
+        or before.device != entry.device
         or before.inode != entry.inode
         or (before.flags != entry.flags and before.flags & _SEEN_FLAGS != entry.flags & _SEEN_FLAGS)
         or before.priority != entry.priority

@@ -1,37 +1,42 @@
-"""Giving a source file its good content back, and leaving everything else of it as it is."""
+"""Giving a source file its good content back, and leaving everything else of it as it is.
+
+What it held is kept beside it, under a name that says so: whoever knows better than we do has lost nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 
-from distbackupd.engine.ports import Pulse
+from distbackupd.engine.ports import Mended, Pulse
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
-from distbackupd.model.rot import Reading, RottenFile
-from distbackupd.sources.kept import is_as_known, kept_time
+from distbackupd.model.rot import RottenFile
+from distbackupd.model.text import printable
+from distbackupd.sources.kept import is_as_known
 from distbackupd.sources.paths import open_folder
 from distbackupd.sources.restored_content import copy_content, open_object
 from distbackupd.sources.restored_metadata import give_metadata_to_new_file
-from distbackupd.sources.restored_names import create, discard, temporary_name
+from distbackupd.sources.restored_names import create, discard, rename_to_free_name, temporary_name
 from distbackupd.sources.tree import FolderTree
 
 _REFUSED = "; it was left as it is"
+_LONGEST_NAME = 255
+_MOST_KEPT = 1000
 
 
-def mend_source(
-    paths: Sequence[bytes], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse
-) -> tuple[int, int]:
+def mend_source(paths: Sequence[bytes], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse) -> Mended:
     """Put the good content in the place of the rotten one. See :class:`distbackupd.engine.ports.MendSource`.
 
     A new file beside the old one gets the content, hashed while it is written, and the old one's owner, mode, extended
-    attributes and times; it is durable before it takes the old one's names. A crash leaves the old file or the new one.
+    attributes and times; it is durable before it takes the old one's names. The old one gets another name before it loses
+    its own. A crash leaves the old file or the new one.
     """
     with _in_words(), contextlib.ExitStack() as opened:
         names = [_Name(opened, path) for path in paths]
-        before = _as_found(paths[0], names[0], rotten, pulse)
+        before = _as_found(names[0], rotten, pulse, opened)
         if before.st_nlink != len(names):
             raise SourceTrouble(
                 f"it has {before.st_nlink} names, of which {len(names)} are known; it was left as it is, for it would stay "
@@ -40,9 +45,10 @@ def mend_source(
         first = names[0]
         temporary = temporary_name(first.name)
         try:
-            after = _write_beside(first, temporary, before, rotten, open_content, pulse)
+            _write_beside(first, temporary, before, rotten, open_content, pulse)
             if _identity(first.state()) != _identity(before):
                 raise SourceChanged(f"something was done to it meanwhile{_REFUSED}")
+            kept = _keep(first, before)
             os.rename(temporary, first.name, src_dir_fd=first.folder, dst_dir_fd=first.folder)
         except BaseException:
             discard(first.folder, temporary)
@@ -50,7 +56,28 @@ def mend_source(
         os.fsync(first.folder)
         for other in names[1:]:
             _link(first, other, before)
-    return after.st_dev, after.st_ino
+        entry = FolderTree().describe_file(first.path)
+    return Mended(entry, os.path.join(os.path.dirname(paths[0]), kept))
+
+
+def _keep(name: _Name, before: os.stat_result) -> bytes:
+    """Give the file another name beside its own, which nothing has, and which says what it is; the name."""
+    day = time.strftime("%Y-%m-%d").encode()
+    for number in range(1, _MOST_KEPT):
+        ending = b".replaced-" + day + (b"-%d" % number if number > 1 else b"")
+        kept = name.name[: _LONGEST_NAME - len(ending)] + ending
+        try:
+            os.link(name.name, kept, src_dir_fd=name.folder, dst_dir_fd=name.folder, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        except PermissionError:
+            # The file system has no hard links.
+            rename_to_free_name(name.folder, name.name, kept)
+        state = os.stat(kept, dir_fd=name.folder, follow_symlinks=False)
+        if (state.st_dev, state.st_ino) != (before.st_dev, before.st_ino):
+            raise SourceChanged(f"another file took its name meanwhile; what was there is {printable(kept)} now too")
+        return kept
+    raise SourceTrouble(f"there is no free name to keep it under{_REFUSED}")
 
 
 class _Name:
@@ -60,20 +87,28 @@ class _Name:
         self.folder = open_folder(os.path.dirname(path) or b"/")
         opened.callback(os.close, self.folder)
         self.name = os.path.basename(path)
+        self.path = b"/proc/self/fd/%d/%s" % (self.folder, self.name)
 
     def state(self) -> os.stat_result:
         return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
 
-def _as_found(path: bytes, name: _Name, rotten: RottenFile, pulse: Pulse) -> os.stat_result:
-    """How the file stands: exactly as when it was found rotten. Raises SourceChanged, SourceTrouble, Interrupted."""
-    tree = FolderTree()
-    found = tree.reading(path, rotten.size, rotten.mtime_ns, rotten.inode).go_on(pulse)
+def _as_found(name: _Name, rotten: RottenFile, pulse: Pulse, opened: contextlib.ExitStack) -> os.stat_result:
+    """How the file stands: exactly as when it was found rotten. Raises SourceChanged, SourceTrouble, Interrupted.
+
+    It stays open: a file that takes its name cannot have its inode number then.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name.name, flags, dir_fd=name.folder)
+    opened.callback(os.close, descriptor)
+    path = b"/proc/self/fd/%d" % descriptor
+    found = FolderTree().reading(path, rotten.size, rotten.mtime_ns, rotten.inode).go_on(pulse)
     if found is None:
         raise Interrupted("stopped while a rotten file was read; nothing of it was changed")
-    state = name.state()
-    looks = stat.S_ISREG(state.st_mode) and is_as_known(state, rotten.size, rotten.mtime_ns)
-    if found != Reading(rotten.found, rotten.ctime_ns) or not looks or kept_time(state.st_ctime_ns) != rotten.ctime_ns:
+    state = os.fstat(descriptor)
+    looks = is_as_known(state, rotten.size, rotten.mtime_ns)
+    same = (found.digest, found.entry.ctime_ns) == (rotten.found, rotten.ctime_ns)
+    if not looks or not same or _identity(name.state()) != _identity(state):
         raise SourceChanged(f"something was done to it since it was found rotten{_REFUSED}")
     return state
 
@@ -85,8 +120,8 @@ def _write_beside(
     rotten: RottenFile,
     open_content: Callable[[], int],
     pulse: Pulse,
-) -> os.stat_result:
-    described = FolderTree().describe_file(b"/proc/self/fd/%d/%s" % (name.folder, name.name))
+) -> None:
+    described = FolderTree().describe_file(name.path)
     entry = RestoreEntry(
         path=rotten.path,
         kind=EntryKind.FILE,
@@ -111,7 +146,6 @@ def _write_beside(
                 raise SourceTrouble(f"its {lost[0]} could not be kept{_REFUSED}: ask as root")
             os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(descriptor)
-            return os.fstat(descriptor)
         finally:
             os.close(descriptor)
     finally:

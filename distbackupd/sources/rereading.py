@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from distbackupd.engine.ports import Stop
 from distbackupd.model.errors import SourceChanged, SourceTrouble
+from distbackupd.model.files import Entry
 from distbackupd.model.rot import Reading
 from distbackupd.sources.kept import is_as_known, kept_time
 from distbackupd.streams import thread_buffer
@@ -23,12 +24,28 @@ class FileReading:
     Between two goes nothing is open, so that the source can be unmounted; a file that changed meanwhile is noticed.
     """
 
-    def __init__(self, open_file: Callable[[], int], size: int, mtime_ns: int) -> None:
-        """``open_file`` gives a descriptor of the file, or raises SourceChanged if it is not as it was known."""
+    def __init__(
+        self,
+        open_file: Callable[[], int],
+        describe: Callable[[int], Entry],
+        judge: Callable[[int], tuple[bool, bool]],
+        size: int,
+        mtime_ns: int,
+        past_cache: bool,
+    ) -> None:
+        """``open_file`` gives a descriptor of the file, or raises SourceChanged if it is not as it was known.
+
+        Of an open file ``describe`` gives the entry, and ``judge``, asked before it is read, whether what is read will be
+        settled and whether its times witness each write.
+        """
         self._open_file = open_file
+        self._describe = describe
+        self._judge = judge
         self._size = size
         self._mtime_ns = mtime_ns
+        self._past_cache = past_cache
         self._ctime_ns: int | None = None
+        self._standing = (False, False)
         self._state = hashlib.sha256()
         self._offset = 0
 
@@ -40,13 +57,17 @@ class FileReading:
             ctime_ns = kept_time(os.fstat(descriptor).st_ctime_ns)
             if self._ctime_ns not in (None, ctime_ns):
                 raise SourceChanged("it changed while it was read")
+            if self._ctime_ns is None:
+                self._standing = self._judge(descriptor)
             self._ctime_ns = ctime_ns
-            os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_DONTNEED)
+            if self._past_cache:
+                os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_DONTNEED)
             os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_SEQUENTIAL)
             return self._read(descriptor, ctime_ns, stop)
         finally:
-            # Nobody else is going to need it soon.
-            os.posix_fadvise(descriptor, begin, self._offset - begin, os.POSIX_FADV_DONTNEED)
+            if self._past_cache:
+                # Nobody else is going to need it soon.
+                os.posix_fadvise(descriptor, begin, self._offset - begin, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 
     def _read(self, descriptor: int, ctime_ns: int, stop: Stop) -> Reading | None:
@@ -57,14 +78,17 @@ class FileReading:
                 count = os.preadv(descriptor, [buffer], self._offset)
             except OSError as error:
                 if error.errno in _DAMAGED:
-                    return Reading(b"", ctime_ns)
+                    return Reading(b"", self._describe(descriptor), *self._standing)
                 raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
             if not count:
                 state = os.fstat(descriptor)
                 as_known = is_as_known(state, self._size, self._mtime_ns) and kept_time(state.st_ctime_ns) == ctime_ns
                 if self._offset != self._size or not as_known:
                     raise SourceChanged("it changed while it was read")
-                return Reading(self._state.digest(), ctime_ns)
+                entry = self._describe(descriptor)
+                if kept_time(os.fstat(descriptor).st_ctime_ns) != ctime_ns:
+                    raise SourceChanged("something was done to it while it was read")
+                return Reading(self._state.digest(), entry, *self._standing)
             self._state.update(view[:count])
             self._offset += count
             if self._offset > self._size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import re
@@ -22,6 +23,8 @@ FORMATS = {
     EntryKind.CHARACTER_DEVICE: stat.S_IFCHR,
     EntryKind.BLOCK_DEVICE: stat.S_IFBLK,
 }
+_NO_REPLACE = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 _TEMPORARY = re.compile(rb"\.dbtmp~[0-9a-f]{20}")
 
 
@@ -151,6 +154,13 @@ def create(folder: int, temporary: bytes) -> int:
     except FileExistsError:
         os.unlink(temporary, dir_fd=folder)
         return os.open(temporary, flags, 0o600, dir_fd=folder)
+
+
+def rename_to_free_name(folder: int, name: bytes, free: bytes) -> None:
+    """Rename in an open folder, never over something else. Raises OSError; FileExistsError if the name is not free."""
+    if _libc.renameat2(folder, name, folder, free, _NO_REPLACE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), free)
 
 
 def discard(folder: int, temporary: bytes) -> None:

@@ -1,5 +1,7 @@
 """Side files, as distbackup knows them: ``holiday.mov.meta-inf`` tells hash, priority and maxcopies of ``holiday.mov``.
 
+The hash is a hint that nothing here believes: it may be out of date, or wrong on purpose. Contents are read by us.
+
 They are backed up like any file: distbackup leaves them out, but then a restored tree would have lost them.
 """
 

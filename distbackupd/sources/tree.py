@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator
 
 from distbackupd.engine.ports import FolderState, OpenedFile, Pulse
@@ -15,15 +16,18 @@ from distbackupd.model.files import (
     Entry,
     EntryFlag,
     EntryKind,
+    HashedContent,
     InodeFlag,
     ProblemKind,
     TakenContent,
     WaitingFile,
 )
 from distbackupd.model.problems import FoundProblem
-from distbackupd.model.text import say_size
+from distbackupd.model.text import printable, say_size
+from distbackupd.planning.settling import is_settled
 from distbackupd.sources import sidecar
 from distbackupd.sources.attributes import read_xattrs
+from distbackupd.sources.clocks import Clock, clock_of_device, write_back_if_recent
 from distbackupd.sources.inode_flags import FlagNotes
 from distbackupd.sources.kept import is_as_known, kept_number, kept_time
 from distbackupd.sources.layouts import own_names
@@ -41,10 +45,10 @@ _KINDS = {
     stat.S_IFCHR: EntryKind.CHARACTER_DEVICE,
     stat.S_IFBLK: EntryKind.BLOCK_DEVICE,
 }
-_FLEETING_INODES = {"vfat", "msdos", "exfat", "fuseblk", "9p"}
-"""File systems that number inodes anew at each mount; so does FUSE in general."""
 _LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 """What following a symbolic link may say that is kept as a link then."""
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
+"""What opening says of a symbolic link, a socket and a device without a driver."""
 _LARGEST_FILE = 1 << 50
 """Bytes. More than any disk holds: a file that says so consists of holes, and to read it would take years."""
 
@@ -52,14 +56,17 @@ _LARGEST_FILE = 1 << 50
 class FolderTree:
     """See :class:`distbackupd.engine.ports.SourceTree`. Thread-safe but for ``list_folder``."""
 
-    def __init__(self, catalogue: bytes = b"") -> None:
+    def __init__(self, catalogue: bytes = b"", now_ns: Callable[[], int] = time.time_ns) -> None:
         """``catalogue``: the folder in which it lies, which is left out; empty: nowhere."""
         self._catalogue = catalogue
+        self._now_ns = now_ns
         self._plain_attributes: dict[tuple[int, int, int, int], Attributes] = {}
-        self._lasting_inodes: dict[int, bool] = {}
         self._mount_points = MountPoints()
+        self._clocks: dict[int, Clock] = {}
         self._no_atime = os.O_NOATIME
         self._flags = FlagNotes()
+        self._remarks: list[str] = []
+        self._remarked: set[str] = set()
 
     def inspect(self, path: bytes) -> FolderState:
         """What stands at ``path``; raises SourceTrouble if it is no folder or cannot be reached."""
@@ -140,25 +147,53 @@ class FolderTree:
         return entry
 
     def is_marked_skipped(self, path: bytes) -> bool:
-        """Whether the folder holds a ``.distbackup.skip`` file."""
+        """Whether the folder holds a ``.distbackup.skip`` file, a regular one of the folder's owner or of root."""
         with _in_words("cannot be reached"):
             descriptor = open_folder(path)
             try:
-                os.stat(SKIP_MARKER, dir_fd=descriptor, follow_symlinks=False)
+                marker = os.stat(SKIP_MARKER, dir_fd=descriptor, follow_symlinks=False)
+                owner = os.fstat(descriptor).st_uid
             except FileNotFoundError:
                 return False
             finally:
                 os.close(descriptor)
-        return True
+        if stat.S_ISREG(marker.st_mode) and marker.st_uid in (owner, 0):
+            return True
+        what = "belongs to somebody else than the folder" if stat.S_ISREG(marker.st_mode) else "is no regular file"
+        name = printable(path.rstrip(b"/") + b"/" + os.fsencode(SKIP_MARKER))
+        self._remark(f"{name} {what}, so the folder is backed up all the same")
+        return False
 
-    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
+    def remarks(self) -> list[str]:
+        """Sentences on what was not heeded since the last call, each of them once in a process."""
+        if not self._remarks:
+            return []
+        remarks, self._remarks = self._remarks, []
+        return remarks
+
+    def identify(self, path: bytes, follow: bool) -> tuple[int, int] | None:
+        """Device and inode of what stands there now; None: nothing does. Raises SourceTrouble."""
+        try:
+            descriptor = open_path(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _trouble(error, "cannot be reached") from error
+        try:
+            state = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        return state.st_dev, state.st_ino
+
+    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int, ctime_ns: int = 0) -> int:
         """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
         try:
             descriptor = self._open(path)
         except OSError as error:
             raise _trouble(error, "cannot be read") from error
         state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode) or not is_as_known(state, size, mtime_ns, inode):
+        is_same = is_as_known(state, size, mtime_ns, inode) and ctime_ns in (0, kept_time(state.st_ctime_ns))
+        if not stat.S_ISREG(state.st_mode) or not is_same:
             os.close(descriptor)
             raise SourceChanged("it changed since it was scanned")
         return descriptor
@@ -172,23 +207,28 @@ class FolderTree:
         if not is_as_known(os.fstat(descriptor), size, mtime_ns):
             raise SourceChanged("it changed while it was read")
 
-    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
-        """The SHA-256 of the file, which did not change while it was read. Raises SourceTrouble, Interrupted."""
+    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> HashedContent:
+        """The content of the file, which did not change while it was read. Raises SourceTrouble, Interrupted."""
         size = waiting.size
         if size > _LARGEST_FILE:
             raise SourceTrouble(f"it says that it has {say_size(size)}, more than any disk holds")
-        descriptor = self.open_file(path, size, waiting.mtime_ns, waiting.inode)
+        descriptor = self.open_file(path, size, waiting.mtime_ns, waiting.inode, waiting.ctime_ns)
         try:
             self._flags.note(descriptor, waiting.ticket)
+            before, began_ns = os.fstat(descriptor), self._now_ns()
+            settled = self._is_settled(before, began_ns)
+            if settled:
+                write_back_if_recent(descriptor, before, began_ns)
             read, digest = hash_descriptor(descriptor, size, pulse)
-            if read != size:
+            after = os.fstat(descriptor)
+            if read != size or (after.st_mtime_ns, after.st_ctime_ns) != (before.st_mtime_ns, before.st_ctime_ns):
                 raise SourceChanged("it changed while it was read")
             self.confirm_unchanged(descriptor, size, waiting.mtime_ns)
         except OSError as error:
             raise _trouble(error, "cannot be read") from error
         finally:
             os.close(descriptor)
-        return digest
+        return HashedContent(digest, settled)
 
     def inode_flags(self, path: bytes, device: int) -> InodeFlag:
         """What ``chattr`` set of a regular file or folder; nothing where that cannot be found out."""
@@ -228,13 +268,37 @@ class FolderTree:
         at_rest = states[0] == states[1] and (read, opened.mtime_ns) == (before.st_size, kept_time(before.st_mtime_ns))
         return TakenContent(digest, read, opened.mtime_ns, at_rest)
 
-    def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> FileReading:
-        """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""
-        return FileReading(lambda: self.open_file(path, size, mtime_ns, inode), size, mtime_ns)
+    def reading(self, path: bytes, size: int, mtime_ns: int, inode: int, past_cache: bool = True) -> FileReading:
+        """Begin to read the file, if it is as told; nothing is opened yet."""
+        return FileReading(
+            open_file=lambda: self.open_file(path, size, mtime_ns, inode),
+            describe=self._describe_open,
+            judge=self._judge_clock,
+            size=size,
+            mtime_ns=mtime_ns,
+            past_cache=past_cache,
+        )
 
-    def _open(self, path: bytes) -> int:
+    def _describe_open(self, descriptor: int) -> Entry:
+        entry = self._describe(b"/proc/self/fd/%d" % descriptor, b"", True, 1, [])
+        assert entry is not None
+        return entry
+
+    def _judge_clock(self, descriptor: int) -> tuple[bool, bool]:
+        """Before the open file is read: whether what is read will be settled, and whether its times witness each write."""
+        state, now_ns = os.fstat(descriptor), self._now_ns()
+        settled = self._is_settled(state, now_ns)
+        if settled:
+            write_back_if_recent(descriptor, state, now_ns)
+        return settled, self._clock(state.st_dev).witnesses
+
+    def _is_settled(self, state: os.stat_result, now_ns: int) -> bool:
+        clock = self._clock(state.st_dev)
+        return is_settled(state.st_mtime_ns, state.st_ctime_ns if clock.change_times else 0, now_ns, clock.blur_ns)
+
+    def _open(self, path: bytes, more_flags: int = 0) -> int:
         # O_NONBLOCK: a fifo that took the file's place must not hang us.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | more_flags
         if self._no_atime:
             try:
                 return open_path(path, flags | self._no_atime)
@@ -283,19 +347,21 @@ class FolderTree:
             inexact.append("its time is before 1677 or after 2262, so the nearest one within is kept")
         if inexact:
             problems.append(FoundProblem(name, "; ".join(inexact), ProblemKind.INEXACT, size))
+        clock = self._clock(state.st_dev)
+        keeps_ctime = clock.change_times and kind in (EntryKind.FILE, EntryKind.FOLDER)
         return Entry(
             name=name,
             kind=kind,
             size=size,
             mtime_ns=mtime_ns,
+            ctime_ns=kept_time(state.st_ctime_ns) if keeps_ctime else 0,
             device=kept_number(state.st_dev),
-            inode=kept_number(state.st_ino) if self._inodes_last(state.st_dev) else 0,
+            inode=kept_number(state.st_ino) if clock.lasting_inodes else 0,
             flags=flags,
             attributes=attributes,
             target=target,
             priority=priority,
             maxcopies=0,
-            digest=None,
             copies=0,
         )
 
@@ -314,39 +380,58 @@ class FolderTree:
     def _with_side_file(self, base: bytes, entry: Entry, problems: list[FoundProblem]) -> Entry | None:
         name = entry.name + sidecar.SUFFIX
         try:
-            descriptor = self._open(base + b"/" + name)
-            try:
-                side_file = sidecar.parse_side_file(os.read(descriptor, sidecar.LARGEST))
-            finally:
-                os.close(descriptor)
+            side_file = self._read_side_file(base, entry)
         except OSError as error:
             problems.append(FoundProblem(name, f"this side file cannot be read: {error.strerror}", None))
             return entry
         except ValueError as error:
             problems.append(FoundProblem(name, f"this side file says nothing usable: {error}", None))
             return entry
+        if side_file is None:
+            return entry
         priority = entry.priority if side_file.priority is None else side_file.priority
         if priority == 0:
             return None
         maxcopies = -1 if side_file.maxcopies == 0 else side_file.maxcopies or 0
-        return entry._replace(priority=priority, maxcopies=maxcopies, digest=side_file.digest)
+        return entry._replace(priority=priority, maxcopies=maxcopies)
 
-    def _inodes_last(self, device: int) -> bool:
-        lasting = self._lasting_inodes.get(device)
-        if lasting is None:
-            number = f"{os.major(device)}:{os.minor(device)}"
-            kind = next((kind for found, kind in _mounted_filesystems() if found == number), "")
-            lasting = kind not in _FLEETING_INODES and not kind.startswith("fuse.")
-            self._lasting_inodes[device] = lasting
-        return lasting
+    def _read_side_file(self, base: bytes, entry: Entry) -> sidecar.SideFile | None:
+        """None, with a remark, if somebody else than its file's owner or root wrote it. Raises OSError, ValueError."""
+        path = base + b"/" + entry.name + sidecar.SUFFIX
+        if self._is_foreign(path, entry, os.lstat(path)):
+            return None
+        try:
+            descriptor = self._open(path, os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise ValueError("it is no regular file") from error
+            raise
+        try:
+            state = os.fstat(descriptor)
+            if self._is_foreign(path, entry, state):
+                return None
+            if not stat.S_ISREG(state.st_mode):
+                raise ValueError("it is no regular file")
+            return sidecar.parse_side_file(os.read(descriptor, sidecar.LARGEST))
+        finally:
+            os.close(descriptor)
 
+    def _is_foreign(self, path: bytes, entry: Entry, state: os.stat_result) -> bool:
+        if state.st_uid in (entry.attributes.uid, 0):
+            return False
+        self._remark(f"{printable(path)} belongs to somebody else than its file, so it says nothing of it")
+        return True
 
-def _mounted_filesystems() -> Iterator[tuple[str, str]]:
-    """(major:minor, type) of each mounted file system."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            before, _, after = line.partition(" - ")
-            yield before.split()[2], after.split()[0]
+    def _remark(self, sentence: str) -> None:
+        if sentence not in self._remarked:
+            self._remarked.add(sentence)
+            self._remarks.append(sentence)
+
+    def _clock(self, device: int) -> Clock:
+        clock = self._clocks.get(device)
+        if clock is None:
+            clock = self._clocks[device] = clock_of_device(device)
+        return clock
 
 
 @contextlib.contextmanager

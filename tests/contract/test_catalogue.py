@@ -47,6 +47,7 @@ def entry(name: bytes, kind: EntryKind = EntryKind.FILE, inode: int = 0, copies:
         name=name,
         kind=kind,
         size=len(name) if kind is EntryKind.FILE else 0,
+        ctime_ns=2,
         mtime_ns=1_000,
         device=1,
         inode=inode or sum(name),
@@ -55,7 +56,6 @@ def entry(name: bytes, kind: EntryKind = EntryKind.FILE, inode: int = 0, copies:
         target=b"",
         priority=1,
         maxcopies=maxcopies,
-        digest=None,
         copies=copies,
     )
 
@@ -70,7 +70,7 @@ def put(catalogue: Catalogue, *entries: Entry, folder: bytes = b"/", now: int = 
     files.start_scan()
     files.record_folder(folder, FolderChanges([], [], [], [], [(item, None) for item in entries]), now)
     by_path = {waiting.ticket: waiting.path.rsplit(b"/", 1)[-1] for waiting in files.waiting()}
-    files.record_hashes([HashedFile(ticket, sha256(name)) for ticket, name in by_path.items()], now)
+    files.record_hashes([HashedFile(ticket, sha256(name), True) for ticket, name in by_path.items()], now)
     files.finish_scan(now, whole=True)
     files.commit()
 
@@ -153,13 +153,14 @@ def test_names_of_one_inode_are_read_once_and_are_one_object(catalogue: Catalogu
     files.record_folder(b"/", FolderChanges([], [], [], [], list(twins)), 10)
     assert files.waiting_total() == (1, 4)
     (waiting,) = files.waiting()
-    files.record_hashes([HashedFile(waiting.ticket, sha256(b"same"))], 10)
+    files.record_hashes([HashedFile(waiting.ticket, sha256(b"same"), True)], 10)
     files.finish_scan(10, whole=True)
     files.commit()
     assert {known.object_id for known in files.folder(b"/")} == {identifier(catalogue, b"same")}
     assert sorted(source.path for source in files.sources_of([identifier(catalogue, b"same")])) == [b"/a", b"/b"]
-    assert files.find_renamed(entry(b"c", inode=9)._replace(size=4)) == identifier(catalogue, b"same")
-    assert files.find_renamed(entry(b"c", inode=8)._replace(size=4)) is None
+    third = entry(b"c", inode=9)._replace(size=4)
+    assert {item.object_id for item in files.namesakes(third, 11)} == {identifier(catalogue, b"same")}
+    assert files.namesakes(third._replace(inode=8), 11) == []
 
 
 def test_what_is_forgotten_is_gone_but_for_what_is_kept(catalogue: Catalogue) -> None:

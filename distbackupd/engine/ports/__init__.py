@@ -4,9 +4,10 @@ One contract suite (``tests/contract``) runs on each port's fake and on the real
 
 ``working`` stopping, progress, time · ``sources`` real folders and files · ``store`` a backup disk · ``mounting`` reaching
 it · ``catalogue`` and ``history`` the memory · ``target`` where a restore writes · ``attendant`` who brings it disks ·
-``problems`` what could not be read · ``rot`` what becomes of source files whose content rotted · ``upheavals`` what the
-sources lost · ``recovery`` copies of a lost catalogue · ``adoption`` the database of the program that was used before ·
-``accounts`` names of users and groups · ``finding`` names anywhere in the tree.
+``problems`` what could not be read · ``confirming`` what is believed and still to be read again · ``rot`` what becomes of
+source files whose content rotted · ``upheavals`` what the sources lost · ``recovery`` copies of a lost catalogue ·
+``adoption`` the database of the program that was used before · ``accounts`` names of users and groups · ``finding`` names
+anywhere in the tree.
 """
 
 from distbackupd.engine.ports.accounts import AccountTable, MachineAccounts
@@ -22,6 +23,7 @@ from distbackupd.engine.ports.catalogue import (
     SessionTable,
     SourceTable,
 )
+from distbackupd.engine.ports.confirming import UnconfirmedTable
 from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.moments import MomentTable
@@ -29,7 +31,7 @@ from distbackupd.engine.ports.mounting import Mounter
 from distbackupd.engine.ports.problems import ProblemTable
 from distbackupd.engine.ports.recovery import CatalogueCopies
 from distbackupd.engine.ports.restless import RestlessTable
-from distbackupd.engine.ports.rot import MendSource, Rescue, RotTable, SourceReading
+from distbackupd.engine.ports.rot import Mended, MendSource, Rescue, RotTable, SourceReading
 from distbackupd.engine.ports.sources import FolderState, OpenedFile, SourceTree
 from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
 from distbackupd.engine.ports.target import BadContent, EntryRefused, NameTaken, Placement, RestoreTarget, TargetTrouble
@@ -56,6 +58,7 @@ __all__ = [
     "MachineAccounts",
     "MachineClock",
     "MendSource",
+    "Mended",
     "MomentTable",
     "Mounter",
     "NameTaken",
@@ -77,6 +80,7 @@ __all__ = [
     "StagedCopy",
     "Stop",
     "TargetTrouble",
+    "UnconfirmedTable",
     "Upheaval",
     "UpheavalTable",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.accounts import AccountTable
+from distbackupd.engine.ports.confirming import UnconfirmedTable
 from distbackupd.engine.ports.finding import FindingTable
 from distbackupd.engine.ports.history import HistoryTable
 from distbackupd.engine.ports.moments import MomentTable
@@ -15,7 +16,16 @@ from distbackupd.engine.ports.rot import RotTable
 from distbackupd.engine.ports.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.files import Entry, HashedFile, KnownEntry, ListedFile, RestoreEntry, SourceFile, WaitingFile
+from distbackupd.model.files import (
+    Entry,
+    HashedFile,
+    KnownEntry,
+    ListedFile,
+    Namesake,
+    RestoreEntry,
+    SourceFile,
+    WaitingFile,
+)
 from distbackupd.model.plans import ObjectFacts
 from distbackupd.model.sources import FolderSettings, Source
 from distbackupd.planning.listing import LeftFolder
@@ -45,8 +55,9 @@ class FolderChanges(NamedTuple):
 
     ``added``: entries without content of their own, or whose content is known (second part: object id or None).
     ``changed``: the same for entries that replace a current version (first part: its row). ``touched``: same version,
-    other device, priority or maxcopies. ``gone``: rows that are no more. ``waiting``: regular files to be hashed, with
-    the row they replace or None.
+    other device, time of change, priority or maxcopies. ``gone``: rows that are no more. ``waiting``: regular files to be
+    hashed, with the row they replace or None. ``believed``: names of those added, changed or touched whose content was not
+    read by us, or not since something was done to them. ``kept``: rows that stay as they are and must be read again.
     """
 
     added: list[tuple[Entry, int | None]]
@@ -54,6 +65,8 @@ class FolderChanges(NamedTuple):
     touched: list[tuple[int, Entry]]
     gone: list[int]
     waiting: list[tuple[Entry, int | None]]
+    believed: Sequence[bytes] = ()
+    kept: Sequence[int] = ()
 
 
 class FileTable(Protocol):
@@ -65,11 +78,17 @@ class FileTable(Protocol):
     def attributes_id(self, entry: Entry) -> int:
         """The id under which the entry's attributes are interned."""
 
-    def find_renamed(self, entry: Entry) -> int | None:
-        """The object of a file with the same device, inode, size and mtime, None where there is none."""
+    def owner(self, attributes: int) -> int:
+        """The uid in the attributes with this id."""
 
-    def ensure_object(self, digest: bytes, size: int) -> int:
-        """The id of the object, made if it is new."""
+    def namesakes(self, entry: Entry, now: int) -> list[Namesake]:
+        """Files with this device, inode, size, mtime and owner, the newest first; some, if there are many.
+
+        Those that are gone only if they went at ``now``, or had this very time of change.
+        """
+
+    def claimed_object(self, digest: bytes, size: int) -> int | None:
+        """The id of an object that somebody else tells of, made if it is new; None: we know that it has another size."""
 
     def record_folder(self, path: bytes, changes: FolderChanges, now: int) -> None:
         """Record one folder's changes; not yet committed. What they refer to lives from now on."""
@@ -102,7 +121,7 @@ class FileTable(Protocol):
         """What ``chattr`` set of waiting files, by ticket; part of :meth:`record_hashes`, which comes afterwards."""
 
     def record_hashes(self, hashed: Sequence[HashedFile], now: int) -> None:
-        """Turn waiting files (and their other names) into current versions, durably."""
+        """Turn waiting files (and their other names) into current versions, durably; the unsettled ones unconfirmed."""
 
     def finish_scan(self, now: int, whole: bool) -> None:
         """Recount which objects live, with which priority, maxcopies and copies, and since when the others are orphans.
@@ -292,6 +311,10 @@ class Catalogue(Protocol):
     @property
     def accounts(self) -> AccountTable:
         """Names of users and groups."""
+
+    @property
+    def unconfirmed(self) -> UnconfirmedTable:
+        """Files whose content is believed and still to be read again."""
 
     @property
     def rot(self) -> RotTable:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.working import Pulse, Stop
+from distbackupd.model.files import Entry
 from distbackupd.model.rot import KnownContent, Reading, RottenFile
 
 
@@ -23,7 +24,7 @@ class RotTable(Protocol):
     """Which files were found rotten, and in which order files are read again. What changes is durable at once."""
 
     def to_read(self, after: int, limit: int) -> list[KnownContent]:
-        """Living files with content by row, from behind ``after``; of the names of one inode the first."""
+        """Living files whose content is confirmed by row, from behind ``after``; of the names of one inode the first."""
 
     def total(self) -> int:
         """Bytes of all living files."""
@@ -40,8 +41,8 @@ class RotTable(Protocol):
     def resolve(self, files: Sequence[int]) -> None:
         """These rows hold what they should."""
 
-    def moved(self, files: Sequence[int], device: int, inode: int) -> None:
-        """These rows are resolved, and names of another inode now."""
+    def moved(self, files: Sequence[int], entry: Entry) -> None:
+        """These rows are resolved, and names of another inode now, that of ``entry``."""
 
     def accept(self, files: Sequence[int], digest: bytes, now: int) -> None:
         """These rows, names of one file, end; the same files with this content take their place."""
@@ -63,14 +64,19 @@ class Rescue(Protocol):
         """Remove all others."""
 
 
+class Mended(NamedTuple):
+    """A file that has its good content again, as it stands now; ``kept``: the real path of what it replaced."""
+
+    entry: Entry
+    kept: bytes
+
+
 class MendSource(Protocol):
     """Gives source files their good content back."""
 
-    def __call__(
-        self, paths: Sequence[bytes], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse
-    ) -> tuple[int, int]:
+    def __call__(self, paths: Sequence[bytes], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse) -> Mended:
         """Put the content in the place of the rotten one under all these real ``paths``, names of one file.
 
-        Everything else of the file stays as it is, or nothing is changed at all; device and inode of the new file.
+        Everything else of the file stays as it is, or nothing is changed at all. The rotten one is kept beside it.
         Raises SourceChanged when a file is not exactly as it was found; SourceTrouble, BadContent, Interrupted.
         """

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.rot import SourceReading
 from distbackupd.engine.ports.working import Pulse
-from distbackupd.model.files import Entry, InodeFlag, TakenContent, WaitingFile
+from distbackupd.model.files import Entry, HashedContent, InodeFlag, TakenContent, WaitingFile
 from distbackupd.model.problems import FoundProblem
 
 
@@ -45,10 +45,11 @@ class SourceTree(Protocol):
         """The folder's entries by name, and what is the matter with some.
 
         ``wanted`` gives the priority of a name, or None to leave it out. Side files (``.meta-inf``) are applied to
-        their files, and are files like others; ``maxcopies`` of an entry is 0 where its side file is silent, -1 where
-        it says "inf". ``follow``: symbolic links are taken for what they point to. Names that could not be read, or that
-        no backup keeps, or that are this program's own (a backup disk's layout, the catalogue), are in none of the entries.
-        Raises SourceTrouble if the folder cannot be listed.
+        their files if they are regular files of the same owner or of root, and are files like others; ``maxcopies`` of
+        an entry is 0 where its side file is silent, -1 where it says "inf". ``follow``: symbolic links are taken for
+        what they point to. Names that could not be read, or that no backup keeps, or that are this program's own (a
+        backup disk's layout, the catalogue), are in none of the entries. Raises SourceTrouble if the folder cannot be
+        listed.
         """
 
     def describe_folder(self, path: bytes, problems: list[FoundProblem] | None = None) -> Entry:
@@ -58,10 +59,19 @@ class SourceTree(Protocol):
         """
 
     def is_marked_skipped(self, path: bytes) -> bool:
-        """Whether the folder holds a ``.distbackup.skip`` file."""
+        """Whether the folder holds a ``.distbackup.skip`` file, a regular one of the folder's owner or of root."""
 
-    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
-        """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
+    def remarks(self) -> list[str]:
+        """Sentences on what was not heeded since the last call, each of them once in a process."""
+
+    def identify(self, path: bytes, follow: bool) -> tuple[int, int] | None:
+        """Device and inode of what stands there now; None: nothing does. Raises SourceTrouble."""
+
+    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int, ctime_ns: int = 0) -> int:
+        """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble.
+
+        ``inode`` and ``ctime_ns`` 0: they do not matter.
+        """
 
     def close_file(self, descriptor: int) -> None:
         """Close what :meth:`open_file` opened."""
@@ -69,8 +79,8 @@ class SourceTree(Protocol):
     def confirm_unchanged(self, descriptor: int, size: int, mtime_ns: int) -> None:
         """Raises SourceChanged if the open file is not any more as told."""
 
-    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
-        """The SHA-256 of the file, which did not change while it was read. Thread-safe.
+    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> HashedContent:
+        """The content of the file, which did not change while it was read. Thread-safe.
 
         Raises SourceChanged, SourceTrouble, Interrupted.
         """
@@ -90,5 +100,8 @@ class SourceTree(Protocol):
         Thread-safe. Raises SourceTrouble, Interrupted.
         """
 
-    def reading(self, path: bytes, size: int, mtime_ns: int, inode: int) -> SourceReading:
-        """Begin to read the file past the page cache, if it is as told; nothing is opened yet."""
+    def reading(self, path: bytes, size: int, mtime_ns: int, inode: int, past_cache: bool = True) -> SourceReading:
+        """Begin to read the file, if it is as told; nothing is opened yet. Thread-safe.
+
+        ``past_cache``: what the medium holds, not what memory does.
+        """

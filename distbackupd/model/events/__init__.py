@@ -26,7 +26,15 @@ from distbackupd.model.events.sessions import (
     SessionStarted,
     StillMounted,
 )
-from distbackupd.model.events.sources import FileSkipped, ScanFailed, ScanFinished, ScanStarted, SourceLocked, WatchLimited
+from distbackupd.model.events.sources import (
+    ContentsChanged,
+    FileSkipped,
+    ScanFailed,
+    ScanFinished,
+    ScanStarted,
+    SourceLocked,
+    WatchLimited,
+)
 from distbackupd.model.events.standing import Braked, BrakeLifted, BrakeReleased, ClockWrong, Paused, Remark, Resumed
 
 __all__ = [
@@ -36,6 +44,7 @@ __all__ = [
     "Braked",
     "ClockWrong",
     "ContentLost",
+    "ContentsChanged",
     "CopiesGone",
     "CopiesMended",
     "DiskEvent",

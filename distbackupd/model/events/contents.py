@@ -91,10 +91,9 @@ class ContentLost(DiskEvent):
 
 @dataclass(frozen=True, slots=True)
 class SourceRotted(Event):
-    """A source file is as it was in size, time and inode, but not in content.
+    """A source file is as it was in size, times and inode, but not in content.
 
-    ``disks``: names of those that hold the good one, in words; empty: none does. ``written``: something was done to the file
-    since it was read; perhaps somebody put its time back on purpose.
+    ``disks``: names of those that hold the good one, in words; empty: none does.
     """
 
     MESSAGE_ID: ClassVar[str] = "a3d58c1e6f2b49708e4c7b90d5f1a6e2"
@@ -102,15 +101,15 @@ class SourceRotted(Event):
     path: bytes
     disks: str
     unreadable: bool = False
-    written: bool = False
 
     @property
     def sentence(self) -> str:
         name = printable(self.path)
-        what = "its medium cannot read it any more" if self.unreadable else "its content changed, but not its size and time"
-        cause = ", so it rotted or somebody put its time back" if self.written else ", so it rotted"
+        what = "its content changed, but not its size and time, so it rotted"
+        if self.unreadable:
+            what = "its medium cannot read it any more"
         where = f"the good content is on {self.disks}" if self.disks else "no disk has the good content"
-        return f"{name}: {what}{'' if self.unreadable else cause}; {where}, see 'dsb heal'"
+        return f"{name}: {what}; {where}, see 'dsb heal'"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -119,16 +118,17 @@ class SourceRotted(Event):
 
 @dataclass(frozen=True, slots=True)
 class SourceHealed(Event):
-    """A rotten source file has its good content again."""
+    """A rotten source file has its good content again. ``kept``: the real path of what it replaced."""
 
     MESSAGE_ID: ClassVar[str] = "1e7b9d3c5a4f4c08b2e6d0f8a7c39b54"
     severity: ClassVar[int] = 5
     path: bytes
+    kept: bytes
 
     @property
     def sentence(self) -> str:
-        return f"{printable(self.path)}: its good content is back"
+        return f"{printable(self.path)}: its good content is back; what it held is kept as {printable(self.kept)}"
 
     @property
     def fields(self) -> dict[str, str]:
-        return {"PATH": printable(self.path)}
+        return {"PATH": printable(self.path), "KEPT": printable(self.kept)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from distbackupd.model.events.base import Event
-from distbackupd.model.text import printable, say_count, say_duration, say_size
+from distbackupd.model.text import printable, say_count, say_duration, say_size, say_unconfirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class ScanFinished(Event):
     skipped: int
     locked: int
     seconds: float
+    confirmed: int = 0
+    unconfirmed: int = 0
+    unconfirmed_bytes: int = 0
 
     @property
     def sentence(self) -> str:
@@ -44,10 +47,14 @@ class ScanFinished(Event):
         )
         if self.hashed:
             text += f"; hashed {say_count(self.hashed, 'file')} ({say_size(self.hashed_bytes)})"
+        if self.confirmed:
+            text += f"; read {say_count(self.confirmed, 'file')} again"
         if self.locked:
             text += f"; {say_count(self.locked, 'folder')} left as known"
         if self.skipped:
             text += f"; {say_count(self.skipped, 'file')} skipped, to be tried again"
+        if self.unconfirmed:
+            text += f"; {say_unconfirmed(self.unconfirmed, self.unconfirmed_bytes)}"
         return text
 
     @property
@@ -61,6 +68,9 @@ class ScanFinished(Event):
             "HASHED_BYTES": str(self.hashed_bytes),
             "SKIPPED": str(self.skipped),
             "LOCKED": str(self.locked),
+            "CONFIRMED": str(self.confirmed),
+            "UNCONFIRMED": str(self.unconfirmed),
+            "UNCONFIRMED_BYTES": str(self.unconfirmed_bytes),
         }
 
 
@@ -78,6 +88,33 @@ class ScanFailed(Event):
             f"the scan failed: {printable(self.reason)}; what it had recorded is kept, what changed since has no copy, "
             "and it is tried again"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsChanged(Event):
+    """Files were read again, and hold something else although their size and time are the same. ``path``: of one of them."""
+
+    MESSAGE_ID: ClassVar[str] = "b6a0f4e2d7c94b11a85e3f90c2d6471b"
+    severity: ClassVar[int] = 5
+    path: bytes
+    files: int
+
+    @property
+    def sentence(self) -> str:
+        if self.files > 1:
+            others = say_count(self.files - 1, "other file")
+            return (
+                f"{printable(self.path)} and {others} changed although their size and time are the same; what they hold now "
+                "is backed up, and what they held is kept as a former version"
+            )
+        return (
+            f"{printable(self.path)}: its content changed although its size and time are the same; what it holds now is "
+            "backed up, and what it held is kept as a former version"
+        )
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {"PATH": printable(self.path), "FILES": str(self.files)}
 
 
 @dataclass(frozen=True, slots=True)

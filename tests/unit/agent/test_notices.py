@@ -25,6 +25,7 @@ from distbackupd.model.events import (
     BrakeReleased,
     ClockWrong,
     ContentLost,
+    ContentsChanged,
     CopiesGone,
     CopiesMended,
     DiskNotAsLeft,
@@ -69,14 +70,14 @@ LOCKED = SourceLocked(b"/videos", "its folder is empty")
 ONE_OF_EACH = [
     STARTED, FINISHED, OFF, NOT_OFF, FAILED, BAD, WANTED, UNSEEN, REFUSED, LOCKED,
     CopiesGone("photos-03", "u3", 200, 3), DiskNotAsLeft("photos-03", "u3", 1, 2),
-    ROTTED, LOST, CopiesMended("photos-03", "u3", 2), SourceHealed(b"/photos/a.jpg"),
+    ROTTED, LOST, CopiesMended("photos-03", "u3", 2), SourceHealed(b"/photos/a.jpg", b"/photos/a.jpg.replaced-2026-11-26"),
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     DriveInUse("photos-03", "u3", "/media/me/films"),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
     ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), ScanFailed("the catalogue is damaged"),
     Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), BrakeLifted(),
     ClockWrong("the clock jumped"),
-    FileSkipped(b"/a", "it is being written"), Remark("so"), WatchLimited(1, 2),
+    FileSkipped(b"/a", "it is being written"), ContentsChanged(b"/a", 2), Remark("so"), WatchLimited(1, 2),
 ]  # fmt: skip
 
 
@@ -331,7 +332,9 @@ def test_hear_rotten_sources_are_one_notice_that_stays_until_they_are_healed() -
     assert "/photos/a.jpg: its content changed, but not its size and time, so it rotted" in first.body
     assert "the good content is on photos-03 and photos-04, see 'dsb heal'" in first.body
     assert "no disk has the good content" in second.body
-    assert tell(SourceHealed(b"/photos/b.jpg"), narrator=narrator) == [Withdrawn(first.key)]
+    assert tell(SourceHealed(b"/photos/b.jpg", b"/photos/b.jpg.replaced-2026-11-26"), narrator=narrator) == [
+        Withdrawn(first.key)
+    ]
 
 
 def test_hear_content_that_is_lost_is_told_loudly() -> None:

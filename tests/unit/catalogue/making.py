@@ -19,7 +19,7 @@ _inodes = itertools.count(1)
 def entry(name: bytes, kind: EntryKind = EntryKind.FILE, **changes: Any) -> Entry:
     """A file of 5 bytes with an inode of its own."""
     size = 5 if kind == EntryKind.FILE else 0
-    plain = Entry(name, kind, size, 1_000, 1, next(_inodes), EntryFlag.NONE, PLAIN, b"", 1, 0, None, 0)
+    plain = Entry(name, kind, size, 1_000, 2_000, 1, next(_inodes), EntryFlag.NONE, PLAIN, b"", 1, 0, 0)
     return plain._replace(**changes)
 
 
@@ -45,7 +45,7 @@ def wait_for_hash(catalogue: Catalogue, folder: bytes, *entries: Entry, now: int
 def hash_all(catalogue: Catalogue, now: int = 2) -> list[bytes]:
     """Everything that waits is hashed: its content is its path, so to say. The paths that were read."""
     waiting = list(catalogue.files.waiting())
-    catalogue.files.record_hashes([HashedFile(item.ticket, digest(item.path)) for item in waiting], now)
+    catalogue.files.record_hashes([HashedFile(item.ticket, digest(item.path), True) for item in waiting], now)
     return [item.path for item in waiting]
 
 

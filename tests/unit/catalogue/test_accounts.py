@@ -35,7 +35,7 @@ def test_names_are_those_of_the_moment_and_before_the_first_one_that(catalogue):
 
 def test_met_is_who_the_attributes_name_each_looked_at_once(catalogue):
     def entry(attributes):
-        return Entry(b"x", EntryKind.FIFO, 0, 0, 1, 1, EntryFlag.NONE, attributes, b"", 1, 0, None)
+        return Entry(b"x", EntryKind.FIFO, 0, 0, 0, 1, 1, EntryFlag.NONE, attributes, b"", 1, 0, 0)
 
     listed = Attributes(0o600, 5, 6, 0, ((b"system.posix_acl_access", acl(77)),))
     for attributes in (Attributes(0o600, 5, 6), Attributes(0o600, 7, 6), listed, listed):

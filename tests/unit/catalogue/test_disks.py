@@ -102,7 +102,7 @@ def test_delete_id_is_never_given_to_another_disk(catalogue: Catalogue) -> None:
 def test_used_counts_whole_blocks_and_overhead(catalogue: Catalogue) -> None:
     sizes = [1, 4095, 4096, 4097, 10**13]
     disk = add_disk(catalogue, "one")
-    identifiers = [catalogue.files.ensure_object(bytes([size % 251]) * 32, size) for size in sizes]
+    identifiers = [catalogue.files.claimed_object(bytes([size % 251]) * 32, size) for size in sizes]
     catalogue.objects.record_copies(disk.id, identifiers)
     assert catalogue.disks.used(disk.id) == (5, sum(map(footprint, sizes)))
     assert catalogue.disks.held(disk.id) == (5, sum(sizes))

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
-from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile, KnownEntry
+from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile, KnownEntry, Namesake
 from tests.unit.catalogue.making import (
+    PLAIN,
     add_disk,
     add_files,
     changes,
     digest,
     entry,
     hash_all,
+    holders,
     living,
     object_id,
     orphaned_at,
@@ -63,7 +65,7 @@ def test_record_folder_entry_without_content_comes_back_whole(catalogue: Catalog
     catalogue.files.commit()
     (found,) = catalogue.files.restore_entries(b"/")
     assert found.path == b"/some/" + item.name
-    assert found[1:9] == (*item[1:8], item.target)
+    assert found[1:9] == (*item[1:4], *item[5:9], item.target)
     assert (found.digest, found.holders) == (None, frozenset())
     back = known(catalogue, b"/some", item.name)
     assert back[1:8] == item[:7]
@@ -111,7 +113,7 @@ def test_versions_are_current_from_when_they_were_seen_until_they_are_gone(catal
     catalogue.files.record_folder(b"/f", changes(waiting=[(entry(b"changes", size=7), before.row)]), 20)
     remove(catalogue, b"/f", b"goes", now=20)
     (waiting,) = catalogue.files.waiting()
-    catalogue.files.record_hashes([HashedFile(waiting.ticket, digest("second"))], 20)
+    catalogue.files.record_hashes([HashedFile(waiting.ticket, digest("second"), True)], 20)
     catalogue.files.finish_scan(20, whole=True)
 
     def at(moment: int | None) -> dict[bytes, bytes | None]:
@@ -201,7 +203,7 @@ def test_waiting_survives_recording_while_it_is_read(catalogue: Catalogue) -> No
     for number, item in enumerate(catalogue.files.waiting()):
         seen.append(item.path)
         if number % 500 == 0:
-            catalogue.files.record_hashes([HashedFile(item.ticket, digest(item.path))], 2)
+            catalogue.files.record_hashes([HashedFile(item.ticket, digest(item.path), True)], 2)
     assert seen == [b"/" + name for name in names]
 
 
@@ -215,24 +217,45 @@ def test_start_scan_empties_the_queue(catalogue: Catalogue) -> None:
 def test_record_hashes_same_content_twice_makes_one_object(catalogue: Catalogue) -> None:
     wait_for_hash(catalogue, b"/", entry(b"a"), entry(b"b"))
     tickets = [item.ticket for item in catalogue.files.waiting()]
-    catalogue.files.record_hashes([HashedFile(ticket, digest("same")) for ticket in tickets], 2)
+    catalogue.files.record_hashes([HashedFile(ticket, digest("same"), True) for ticket in tickets], 2)
     assert len(list(catalogue.objects.facts())) == 1
 
 
-def test_find_renamed_by_device_inode_size_and_time(catalogue: Catalogue) -> None:
+def test_namesakes_by_device_inode_size_time_and_owner(catalogue: Catalogue) -> None:
     add_files(catalogue, b"/", b"a", inode=77)
-    same = entry(b"moved", inode=77)
-    assert catalogue.files.find_renamed(same) == object_id(catalogue, b"/a")
-    for other in ({"device": 2}, {"inode": 78}, {"inode": 0}, {"size": 6}, {"mtime_ns": 1001}):
-        assert catalogue.files.find_renamed(same._replace(**other)) is None
+    same = entry(b"moved", inode=77, ctime_ns=2_001)
+    there = Namesake(object_id(catalogue, b"/a"), b"/a", gone=False)
+    assert catalogue.files.namesakes(same, 5) == [there]
+    other_owner = {"attributes": PLAIN._replace(uid=1)}
+    for other in ({"device": 2}, {"inode": 78}, {"inode": 0}, {"size": 6}, {"mtime_ns": 1001}, other_owner):
+        assert catalogue.files.namesakes(same._replace(**other), 5) == []
+
+
+def test_namesakes_gone_ones_only_of_this_moment_or_with_the_very_time_of_change(catalogue: Catalogue) -> None:
+    add_files(catalogue, b"/", b"a", inode=77)
     remove(catalogue, b"/", b"a", now=5)
-    assert catalogue.files.find_renamed(same) == object_id(catalogue, b"/a")
+    same = entry(b"moved", inode=77, ctime_ns=2_001)
+    (gone,) = catalogue.files.namesakes(same, 5)
+    assert gone == Namesake(object_id(catalogue, b"/a"), b"/a", gone=True)
+    assert catalogue.files.namesakes(same, 6) == []
+    assert catalogue.files.namesakes(same._replace(ctime_ns=2_000), 6) == [gone]
 
 
-def test_find_renamed_never_takes_a_folder_or_an_empty_file(catalogue: Catalogue) -> None:
+def test_namesakes_are_never_folders_or_empty_files(catalogue: Catalogue) -> None:
     items = [entry(b"d", EntryKind.FOLDER, inode=5), entry(b"e", size=0, inode=6)]
     catalogue.files.record_folder(b"/", changes(added=[(item, None) for item in items]), 1)
-    assert [catalogue.files.find_renamed(item) for item in items] == [None, None]
+    assert [catalogue.files.namesakes(item, 1) for item in items] == [[], []]
+
+
+def test_record_hashes_size_that_we_read_wins_over_what_others_told(catalogue: Catalogue) -> None:
+    disk = add_disk(catalogue, "d")
+    wrong = catalogue.files.claimed_object(digest(b"/a"), 99)
+    assert wrong is not None
+    catalogue.objects.record_copies(disk.id, [wrong])
+    assert catalogue.files.claimed_object(digest(b"/a"), 5) is None
+    add_files(catalogue, b"/", b"a")
+    assert catalogue.objects.digests([wrong]) == {wrong: (digest(b"/a"), 5)}
+    assert holders(catalogue, b"/a") == [set()], "what lies on the disk is no copy of it"
 
 
 # --- orphans ---------------------------------------------------------------------------------------------------------
@@ -268,7 +291,8 @@ def test_finish_scan_rename_across_folders_keeps_the_object_living(backed_up: Ca
     moved = entry(b"moved", inode=before.inode)
     remove(backed_up, b"/f", b"a", now=10)
     backed_up.files.finish_scan(10, whole=False)
-    backed_up.files.record_folder(b"/g", changes(added=[(moved, backed_up.files.find_renamed(moved))]), 11)
+    (namesake,) = backed_up.files.namesakes(moved, 10)
+    backed_up.files.record_folder(b"/g", changes(added=[(moved, namesake.object_id)]), 11)
     backed_up.files.finish_scan(11, whole=True)
     assert orphaned_at(backed_up, b"/f/a") == 0
     assert living(backed_up)[b"/g/moved"] == digest(b"/f/a")
@@ -290,12 +314,12 @@ def test_record_hashes_orphan_whose_content_comes_again_lives_at_once(backed_up:
     backed_up.files.start_scan()
     wait_for_hash(backed_up, b"/g", entry(b"again"))
     (waiting,) = backed_up.files.waiting()
-    backed_up.files.record_hashes([HashedFile(waiting.ticket, digest(b"/f/a"))], 11)
+    backed_up.files.record_hashes([HashedFile(waiting.ticket, digest(b"/f/a"), True)], 11)
     assert orphaned_at(backed_up, b"/f/a") == 0
 
 
 def test_finish_scan_object_takes_the_highest_priority_and_limit_of_its_files(catalogue: Catalogue) -> None:
-    identifier = catalogue.files.ensure_object(digest("x"), 5)
+    identifier = catalogue.files.claimed_object(digest("x"), 5)
 
     def facts(*files: Entry) -> tuple[int, int]:
         rows = [item.row for item in catalogue.files.folder(b"/")]
@@ -348,7 +372,10 @@ def test_sources_of_names_living_files_by_path(catalogue: Catalogue) -> None:
     identifier = object_id(catalogue, b"/b/x")
     catalogue.files.record_folder(b"/a", changes(added=[(entry(b"y"), identifier)]), 2)
     assert [item.path for item in catalogue.files.sources_of([identifier])] == [b"/a/y", b"/b/x"]
-    assert catalogue.files.sources_of([identifier])[1] == (identifier, b"/b/x", 5, 1000, 50, False)
+    row = known(catalogue, b"/b", b"x").row
+    assert catalogue.files.sources_of([identifier])[1] == (identifier, b"/b/x", 5, 1000, 50, row, 2000, True, False)
+    catalogue.unconfirmed.doubt([row])
+    assert not catalogue.files.sources_of([identifier])[1].confirmed
     remove(catalogue, b"/b", b"x", now=3)
     assert [item.path for item in catalogue.files.sources_of([identifier])] == [b"/a/y"]
     assert catalogue.files.sources_of([]) == []
@@ -385,7 +412,7 @@ def test_record_hashes_that_fails_leaves_no_stale_attributes(catalogue: Catalogu
     first = entry(b"a", EntryKind.FOLDER, attributes=Attributes(0o700, 1, 1))
     catalogue.files.record_folder(b"/", changes(added=[(first, None)]), 1)
     with pytest.raises(sqlite3.Error):
-        catalogue.files.record_hashes([HashedFile(1, object())], 1)  # type: ignore[arg-type]
+        catalogue.files.record_hashes([HashedFile(1, object(), True)], 1)  # type: ignore[arg-type]
     second = entry(b"b", EntryKind.FOLDER, attributes=Attributes(0o755, 2, 2))
     catalogue.files.record_folder(b"/", changes(added=[(second, None), (first, None)]), 1)
     catalogue.files.commit()

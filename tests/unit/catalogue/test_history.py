@@ -25,7 +25,7 @@ def rewrite(catalogue: Catalogue, folder: bytes, name: bytes, content: str | Non
         recorded = changes(gone=[known[name]] if name in known else [])
     else:
         new = entry(name, size=len(content), **values)
-        content_id = catalogue.files.ensure_object(digest(content), len(content))
+        content_id = catalogue.files.claimed_object(digest(content), len(content))
         recorded = changes(changed=[(known[name], new, content_id)]) if name in known else changes(added=[(new, content_id)])
     catalogue.files.record_folder(folder, recorded, now)
     catalogue.files.finish_scan(now, whole=True)

@@ -85,7 +85,7 @@ def test_held_in_folder_names_each_object_in_its_folder_only(tmp_path: Path) -> 
         disk = add_disk(catalogue, "one")
         digests = [bytes.fromhex(start).ljust(32, b"\x5a") for start in ("0000", "000f", "0010", "ffef", "fff0", "ffff")]
         digests.append(b"\xff" * 32)
-        identifiers = [catalogue.files.ensure_object(item, 1) for item in digests]
+        identifiers = [catalogue.files.claimed_object(item, 1) for item in digests]
         catalogue.objects.record_copies(disk.id, identifiers)
         for folder, expected in ((0, digests[:2]), (1, digests[2:3]), (4094, digests[3:4]), (4095, digests[4:]), (7, [])):
             assert [item for _, item, _ in catalogue.objects.held_in_folder(disk.id, folder)] == expected

@@ -24,7 +24,7 @@ def rewrite(catalogue: Catalogue, name: bytes, content: str, now: int) -> None:
     catalogue.files.start_scan()
     catalogue.files.record_folder(b"/f", changes(waiting=[(entry(name, size=77), known.row)]), now)
     (waiting,) = catalogue.files.waiting()
-    catalogue.files.record_hashes([HashedFile(waiting.ticket, digest(content))], now)
+    catalogue.files.record_hashes([HashedFile(waiting.ticket, digest(content), True)], now)
 
 
 def upheave(catalogue: Catalogue) -> None:

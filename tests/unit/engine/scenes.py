@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from distbackupd.catalogue.catalogue import open_catalogue
+from distbackupd.catalogue.database import FILE_NAME
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, Pulse, Stop
 from distbackupd.engine.scan import ScanOptions, scan
@@ -18,9 +21,10 @@ from distbackupd.engine.timekeeping import SteadyClock, look_at_clock
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
 from distbackupd.model.events import ScanFinished, SessionFinished
-from distbackupd.model.files import WaitingFile
+from distbackupd.model.files import HashedContent, WaitingFile
 from distbackupd.model.plans import Policy
 from distbackupd.model.sources import FolderSettings, Source
+from distbackupd.sources.clocks import Clock, clock_of_type
 from distbackupd.sources.tree import FolderTree
 from tests.fakes.clock import FakeClock
 from tests.fakes.disk_store import FakeDiskStore
@@ -31,24 +35,36 @@ from tests.fakes.stopping import Never
 NEVER = Never()
 
 
+HOUR_NS = 3600 * 10**9
+
+
 class WatchedTree(FolderTree):
-    """The real tree; a test sees what is read and may change the world just then."""
+    """The real tree; a test sees what is read and may change the world just then.
+
+    ``ahead_ns``: by so much its clock is ahead of that of the files, so that what a test has just written is settled. The
+    files lie as on a local disk.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(now_ns=lambda: time.time_ns() + self.ahead_ns)
+        self.ahead_ns = HOUR_NS
+        self.filesystem_type = "ext4"
         self.hashed: list[bytes] = []
         self.opened: list[bytes] = []
         self.before_hash: Callable[[bytes], None] = lambda _path: None
         self.after_open: Callable[[bytes], None] = lambda _path: None
         self.before_list: Callable[[bytes], None] = lambda _path: None
 
-    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> bytes:
+    def _clock(self, device: int) -> Clock:
+        return clock_of_type(self.filesystem_type)
+
+    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> HashedContent:
         self.before_hash(path)
         self.hashed.append(path)
         return super().hash_file(path, waiting, pulse)
 
-    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int) -> int:
-        descriptor = super().open_file(path, size, mtime_ns, inode)
+    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int, ctime_ns: int = 0) -> int:
+        descriptor = super().open_file(path, size, mtime_ns, inode, ctime_ns)
         self.opened.append(path)
         self.after_open(path)
         return descriptor
@@ -106,6 +122,18 @@ class Scene:
     def digest(self, path: str) -> bytes | None:
         found = {entry.path: entry.digest for entry in self.catalogue.files.restore_entries(b"/")}
         return found[os.fsencode(path)]
+
+    def rot(self, name: str, content: str) -> None:
+        """Another content that leaves no trace: the catalogue's memory is put right instead of the medium put wrong."""
+        path = self.real / name
+        before = path.stat()
+        path.write_text(content)
+        assert path.stat().st_size == before.st_size
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with contextlib.closing(sqlite3.connect(self.place / "catalogue" / FILE_NAME)) as catalogue, catalogue:
+            catalogue.execute(
+                "UPDATE file SET ctime_ns = ? WHERE gone = 0 AND inode = ?", (path.stat().st_ctime_ns, before.st_ino)
+            )
 
     # --- disks
 

@@ -19,6 +19,7 @@ from tests.unit.engine.scenes import NEVER, Scene, scene_at, sha256
 
 DAY = 86400
 PERIOD = 10 * DAY
+ROTTEN = "ROTTEN! 00"
 
 
 @pytest.fixture
@@ -34,14 +35,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 @pytest.fixture
 def rereader(scene: Scene) -> Rereader:
     return Rereader(scene.bench, contextlib.nullcontext)
-
-
-def rot(path: Path, content: str = "ROTTEN! 00") -> None:
-    """Other content, the same size, time and inode."""
-    state = path.stat()
-    path.write_text(content)
-    assert path.stat().st_size == state.st_size
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def read_all(scene: Scene, rereader: Rereader, days: int = 10) -> None:
@@ -84,7 +77,7 @@ def test_go_on_rot_is_told_once_and_never_taken_for_a_change(scene: Scene, rerea
     disk = scene.add_disk("one")
     scene.back_up(disk)
     rereader.go_on(PERIOD, NEVER)
-    rot(scene.real / "file07")
+    scene.rot("file07", ROTTEN)
     read_all(scene, rereader, 25)
     (told,) = scene.reporter.told(SourceRotted)
     assert (told.path, told.disks, told.unreadable) == (b"/file07", "one", False)
@@ -101,7 +94,7 @@ def test_go_on_other_name_with_the_good_content_is_still_copied(scene: Scene, re
     scene.write("twin", "content 07")
     scene.scan()
     rereader.go_on(PERIOD, NEVER)
-    rot(scene.real / "file07")
+    scene.rot("file07", ROTTEN)
     read_all(scene, rereader)
     assert set(rotten(scene)) == {b"/file07"}
     assert scene.back_up(scene.add_disk("one")).copied_objects == 20
@@ -115,7 +108,7 @@ def test_go_on_all_names_of_one_inode_rot_together_and_are_read_once(scene: Scen
     scene.tree.opened.clear()
     read_all(scene, rereader)
     assert len(scene.tree.opened) == 20
-    rot(scene.real / "file07")
+    scene.rot("file07", ROTTEN)
     read_all(scene, rereader)
     assert set(rotten(scene)) == {b"/file07", b"/name"}
     assert len(scene.reporter.told(SourceRotted)) == 1
@@ -124,13 +117,11 @@ def test_go_on_all_names_of_one_inode_rot_together_and_are_read_once(scene: Scen
 def test_go_on_wrong_at_first_and_right_the_second_time_is_no_rot(scene: Scene, rereader: Rereader) -> None:
     rereader.go_on(PERIOD, NEVER)
     path = scene.real / "file07"
-    good = path.stat()
-    rot(path)
+    scene.rot("file07", ROTTEN)
 
     def mend(opened: bytes) -> None:
-        if scene.tree.opened.count(os.fsencode(path)) == 2:
-            path.write_text("content 07")
-            os.utime(path, ns=(good.st_atime_ns, good.st_mtime_ns))
+        if opened == os.fsencode(path) and scene.tree.opened.count(opened) == 2:
+            scene.rot("file07", "content 07")
 
     scene.tree.after_open = mend
     read_all(scene, rereader)
@@ -140,10 +131,10 @@ def test_go_on_wrong_at_first_and_right_the_second_time_is_no_rot(scene: Scene, 
 
 def test_go_on_file_that_is_right_again_is_resolved(scene: Scene, rereader: Rereader) -> None:
     rereader.go_on(PERIOD, NEVER)
-    rot(scene.real / "file07")
+    scene.rot("file07", ROTTEN)
     read_all(scene, rereader)
     assert rotten(scene)
-    rot(scene.real / "file07", "content 07")
+    scene.rot("file07", "content 07")
     read_all(scene, rereader)
     assert rotten(scene) == {}
 
@@ -170,7 +161,7 @@ def test_go_on_source_that_is_not_there_is_no_rot_and_holds_nothing_up(scene: Sc
 
 def test_go_on_changed_file_ends_what_was_found(scene: Scene, rereader: Rereader) -> None:
     rereader.go_on(PERIOD, NEVER)
-    rot(scene.real / "file07")
+    scene.rot("file07", ROTTEN)
     read_all(scene, rereader)
     (scene.real / "file07").write_text("a new text")
     assert scene.scan().changed == 1
@@ -179,12 +170,47 @@ def test_go_on_changed_file_ends_what_was_found(scene: Scene, rereader: Rereader
 
 def test_go_on_renamed_rotten_file_keeps_the_content_that_is_known(scene: Scene, rereader: Rereader) -> None:
     rereader.go_on(PERIOD, NEVER)
-    rot(scene.real / "file07")
+    scene.rot("file07", ROTTEN)
+    read_all(scene, rereader)
     (scene.real / "file07").rename(scene.real / "renamed")
     assert scene.scan().hashed == 0
     assert scene.digest("/renamed") == sha256("content 07")
     read_all(scene, rereader, 25)
     assert set(rotten(scene)) == {b"/renamed"}
+
+
+def test_go_on_renamed_file_that_rotted_unseen_has_changed(scene: Scene, rereader: Rereader) -> None:
+    """Something was done to it since: nobody can tell any more whether it was written to too."""
+    scene.rot("file07", ROTTEN)
+    (scene.real / "file07").rename(scene.real / "renamed")
+    finished = scene.scan()
+    assert (finished.confirmed, finished.unconfirmed) == (1, 0)
+    assert scene.digest("/renamed") == sha256(ROTTEN)
+    read_all(scene, rereader, 25)
+    assert rotten(scene) == {}
+
+
+def test_go_on_file_written_with_its_time_put_back_is_no_rot(scene: Scene, rereader: Rereader) -> None:
+    rereader.go_on(PERIOD, NEVER)
+    path = scene.real / "file07"
+    before = path.stat()
+    path.write_text(ROTTEN)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    read_all(scene, rereader)
+    assert rotten(scene) == {}
+    assert scene.catalogue.unconfirmed.total() == (1, 10), "it is left to who confirms"
+
+
+@pytest.mark.parametrize("filesystem_type", ["tmpfs", "exfat", "fuse.sshfs"])
+def test_go_on_where_times_do_not_tell_of_each_write_nothing_rots(
+    scene: Scene, rereader: Rereader, filesystem_type: str
+) -> None:
+    scene.tree.filesystem_type = filesystem_type
+    scene.scan(confirm_all=True)
+    rereader.go_on(PERIOD, NEVER)
+    scene.rot("file07", ROTTEN)
+    read_all(scene, rereader)
+    assert rotten(scene) == {}
 
 
 def test_go_on_stop_ends_it_at_once_and_the_next_call_goes_on_in_the_file(
@@ -261,7 +287,7 @@ def test_go_on_while_another_engine_is_at_work_notes_nothing_and_reads_again(sce
     busy = False
     rereader = Rereader(scene.bench, locked)
     rereader.go_on(PERIOD, NEVER)
-    rot(scene.real / "file00")
+    scene.rot("file00", ROTTEN)
     scene.clock.pass_time(DAY)
     busy = True
     rereader.go_on(PERIOD, NEVER)

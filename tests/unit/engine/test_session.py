@@ -191,11 +191,35 @@ def test_run_session_source_that_changed_is_skipped_and_its_victim_stays(scene: 
     assert (finished.copied_objects, finished.deleted_objects, finished.skipped) == (0, 0, 1)
     assert scene.held(one) == before
     assert scene.store(one).unfinished == {}
+    assert "/newcomer: skipped" in scene.reporter.sentences()
+    assert scene.reporter.told(SourceRotted) == []
     if change == "content":
-        assert "/newcomer: its content changed, but not its size and time" in scene.reporter.sentences()
-        assert (scene.back_up(one).skipped, len(scene.reporter.told(SourceRotted))) == (0, 1), "told once, not tried again"
-    else:
-        assert "/newcomer: skipped" in scene.reporter.sentences()
+        assert scene.scan().changed == 1
+        assert scene.back_up(one).copied_objects == 1
+        assert sha256("OF SOME LENGTH") in scene.held(one)
+    scene.assert_true(one)
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_run_session_source_that_rotted_is_told_once_and_its_victim_stays(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tight: bool
+) -> None:
+    fill(scene, 4)
+    one, two = (scene.add_disk(name, FakeDiskStore(4 * BLOCK), capacity=4 * BLOCK) for name in ("one", "two"))
+    scene.back_up(one)
+    scene.back_up(two)
+    scene.write("newcomer", "of some length")
+    scene.scan()
+    before = scene.held(one)
+    if tight:
+        # Not even one copy fits beside what is there.
+        scene.store(one).others = 2 * TABLES
+    scene.rot("newcomer", "OF SOME LENGTH")
+    finished = scene.back_up(one)
+    assert (finished.copied_objects, finished.deleted_objects, finished.skipped) == (0, 0, 1)
+    assert scene.held(one) == before
+    assert "/newcomer: its content changed, but not its size and time" in scene.reporter.sentences()
+    assert (scene.back_up(one).skipped, len(scene.reporter.told(SourceRotted))) == (0, 1), "told once, not tried again"
     scene.assert_true(one)
 
 

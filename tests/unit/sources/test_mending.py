@@ -55,15 +55,42 @@ def content(path: Path, what: bytes) -> Any:
 def test_mend_source_replaces_the_content_and_nothing_else(path: Path) -> None:
     os.setxattr(path, "user.name", b"value")
     before = path.stat()
-    device, inode = mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never())
+    entry, kept = mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never())
     state = path.stat()
     assert path.read_bytes() == GOOD
-    assert (state.st_dev, state.st_ino) == (device, inode)
-    assert inode != before.st_ino
+    assert (state.st_dev, state.st_ino, state.st_ctime_ns) == (entry.device, entry.inode, entry.ctime_ns)
+    assert entry.inode != before.st_ino
+    assert os.stat(kept).st_ino == before.st_ino, "what it held is kept"
     assert (state.st_mode, state.st_uid, state.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert state.st_mtime_ns == before.st_mtime_ns
     assert os.getxattr(path, "user.name") == b"value"
-    assert os.listdir(path.parent) == ["file"]
+    assert sorted(map(os.fsencode, os.listdir(path.parent))) == [b"file", os.path.basename(kept)]
+
+
+def test_mend_source_never_keeps_over_something_else(path: Path) -> None:
+    kept = []
+    for _ in range(3):
+        kept.append(mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never()).kept)
+        path.write_bytes(ROTTEN)
+        os.utime(path, ns=(111, 987_654_321_123_456_789))
+    assert len(set(kept)) == 3
+    assert [name.removeprefix(kept[0]) for name in kept] == [b"", b"-2", b"-3"]
+
+
+def test_mend_source_name_of_any_length_keeps_what_it_replaces(path: Path) -> None:
+    long = path.rename(path.parent / ("n" * 255))
+    kept = mend_source([os.fsencode(long)], found(long), content(long, GOOD), Never()).kept
+    assert Path(os.fsdecode(kept)).read_bytes() == ROTTEN
+    assert long.read_bytes() == GOOD
+
+
+def test_mend_source_without_hard_links_keeps_what_it_replaces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_words: Any, **_more: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    kept = mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never()).kept
+    assert (path.read_bytes(), Path(os.fsdecode(kept)).read_bytes()) == (GOOD, ROTTEN)
 
 
 def test_mend_source_keeps_holes(path: Path) -> None:

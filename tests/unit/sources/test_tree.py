@@ -37,7 +37,7 @@ def listed(tree: FolderTree, folder: Path, follow: bool = False) -> dict[bytes, 
 
 def waiting(path: Path) -> WaitingFile:
     state = path.stat()
-    return WaitingFile(1, b"/x", state.st_size, state.st_mtime_ns, state.st_dev, state.st_ino)
+    return WaitingFile(1, b"/x", state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino)
 
 
 # --- listing ---------------------------------------------------------------------------------------------------------
@@ -122,8 +122,8 @@ def test_list_folder_deeper_than_the_kernel_takes_at_once(tree: FolderTree, tmp_
     assert dict(found[b"bottom"].attributes.xattrs) == {b"user.depth": b"deep"}
     assert found[b"link"].target == b"bottom"
     bottom = found[b"bottom"]
-    file = WaitingFile(1, b"/x", bottom.size, bottom.mtime_ns, bottom.device, bottom.inode)
-    assert tree.hash_file(path + b"/bottom", file, NEVER) == hashlib.sha256(b"at the bottom").digest()
+    file = WaitingFile(1, b"/x", bottom.size, bottom.mtime_ns, bottom.ctime_ns, bottom.device, bottom.inode)
+    assert tree.hash_file(path + b"/bottom", file, NEVER).digest == hashlib.sha256(b"at the bottom").digest()
     assert not tree.is_marked_skipped(path)
     assert tree.describe_folder(path).kind == EntryKind.FOLDER
 
@@ -175,18 +175,78 @@ def test_inspect_tells_device_and_emptiness(tree: FolderTree, tmp_path: Path) ->
 
 def test_is_marked_skipped_by_the_marker_alone(tree: FolderTree, tmp_path: Path) -> None:
     assert not tree.is_marked_skipped(os.fsencode(tmp_path))
-    (tmp_path / ".distbackup.skip").symlink_to("nowhere")
+    (tmp_path / ".distbackup.skip").touch()
+    assert tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert tree.remarks() == []
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "fifo", "folder"])
+def test_is_marked_skipped_only_by_a_regular_file(tree: FolderTree, tmp_path: Path, kind: str) -> None:
+    marker = tmp_path / ".distbackup.skip"
+    if kind == "link to a file":
+        (tmp_path / "file").touch()
+        marker.symlink_to("file")
+    elif kind == "fifo":
+        os.mkfifo(marker)
+    else:
+        marker.mkdir()
+    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    told = f"{marker} is no regular file, so the folder is backed up all the same"
+    assert tree.remarks() == [told]
+    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert tree.remarks() == [], "it is told once"
+
+
+@pytest.mark.needs("root")
+def test_is_marked_skipped_only_by_the_folders_owner_or_root(tree: FolderTree, tmp_path: Path) -> None:
+    marker = tmp_path / ".distbackup.skip"
+    marker.touch()
+    os.chown(tmp_path, 1234, 1234)
+    assert tree.is_marked_skipped(os.fsencode(tmp_path)), "root's counts everywhere"
+    os.chown(marker, 4321, 4321)
+    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert tree.remarks() == [f"{marker} belongs to somebody else than the folder, so the folder is backed up all the same"]
+    os.chown(marker, 1234, 1234)
     assert tree.is_marked_skipped(os.fsencode(tmp_path))
 
 
 # --- side files ------------------------------------------------------------------------------------------------------
 
 
-def test_list_folder_side_file_says_hash_priority_and_limit(tree: FolderTree, tmp_path: Path) -> None:
+def test_list_folder_side_file_says_priority_and_limit(tree: FolderTree, tmp_path: Path) -> None:
     (tmp_path / "movie").write_bytes(b"x")
     (tmp_path / "movie.meta-inf").write_text(json.dumps({"hash": "ab" * 32, "priority": 3, "maxcopies": "inf"}))
     entry = listed(tree, tmp_path)[b"movie"]
-    assert (entry.digest, entry.priority, entry.maxcopies) == (bytes.fromhex("ab" * 32), 3, -1)
+    assert (entry.priority, entry.maxcopies) == (3, -1)
+
+
+@pytest.mark.needs("root")
+def test_list_folder_side_file_of_somebody_else_says_nothing_and_is_told_once(tree: FolderTree, tmp_path: Path) -> None:
+    for name, owner, side_owner in (("mine", 1234, 1234), ("roots", 1234, 0), ("foreign", 1234, 4321), ("his", 0, 4321)):
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / f"{name}.meta-inf").write_text(json.dumps({"priority": 7, "maxcopies": 1}))
+        os.chown(tmp_path / name, owner, owner)
+        os.chown(tmp_path / f"{name}.meta-inf", side_owner, side_owner)
+    found = listed(tree, tmp_path)
+    assert {name.decode(): (found[name].priority, found[name].maxcopies) for name in found if b"." not in name} == {
+        "mine": (7, 1),
+        "roots": (7, 1),
+        "foreign": (1, 0),
+        "his": (1, 0),
+    }
+    assert len(tree.remarks()) == 2
+    listed(tree, tmp_path)
+    assert tree.remarks() == []
+
+
+def test_list_folder_side_file_that_is_a_link_says_nothing(tree: FolderTree, tmp_path: Path) -> None:
+    (tmp_path / "movie").write_bytes(b"x")
+    (tmp_path / "elsewhere").write_text(json.dumps({"priority": 7}))
+    (tmp_path / "movie.meta-inf").symlink_to("elsewhere")
+    entries, problems = tree.list_folder(os.fsencode(tmp_path), lambda _name: 1, False)
+    assert {entry.name: entry.priority for entry in entries}[b"movie"] == 1
+    told = [(problem.name, problem.reason) for problem in problems]
+    assert told == [(b"movie.meta-inf", "this side file says nothing usable: it is no regular file")]
 
 
 def test_list_folder_side_file_with_priority_zero_leaves_its_file_out(tree: FolderTree, tmp_path: Path) -> None:
@@ -223,12 +283,12 @@ def test_hash_file_any_size_gives_its_hash_and_tells_progress(tree: FolderTree, 
     told: list[int] = []
     pulse = Never()
     pulse.beat = told.append  # type: ignore[method-assign]
-    assert tree.hash_file(os.fsencode(path), waiting(path), pulse) == hashlib.sha256(content).digest()
+    assert tree.hash_file(os.fsencode(path), waiting(path), pulse).digest == hashlib.sha256(content).digest()
     assert sum(told) == size
 
 
 @pytest.mark.parametrize("size", [100, 3 * CHUNK])
-@pytest.mark.parametrize("change", ["size", "mtime_ns", "inode"])
+@pytest.mark.parametrize("change", ["size", "mtime_ns", "ctime_ns", "inode"])
 def test_hash_file_that_is_not_as_it_was_seen_is_refused(tree: FolderTree, tmp_path: Path, size: int, change: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(size))
@@ -265,7 +325,7 @@ def test_hash_file_told_to_stop_stops(tree: FolderTree, tmp_path: Path) -> None:
 def test_hash_file_without_lasting_inode_is_read(tree: FolderTree, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    assert tree.hash_file(os.fsencode(path), waiting(path)._replace(inode=0), NEVER) == hashlib.sha256(b"x").digest()
+    assert tree.hash_file(os.fsencode(path), waiting(path)._replace(inode=0), NEVER).digest == hashlib.sha256(b"x").digest()
 
 
 def test_open_file_leaves_the_access_time_alone(tree: FolderTree, tmp_path: Path) -> None:
