@@ -368,15 +368,18 @@ def test_history_tells_the_tree_of_any_moment(catalogue: Catalogue) -> None:
 # --- rot
 
 
+READ = Reading(sha256(b"x"), entry(b""), settled=True, is_witnessed=True)
+
+
 def test_rot_is_recorded_until_it_is_resolved(catalogue: Catalogue) -> None:
     put(catalogue, entry(b"a"), entry(b"b"))
     rotten = identifier(catalogue, b"a")
     assert catalogue.rot.total() == 2
     assert [known.path for known in catalogue.rot.to_read(0, 10)] == [b"/a", b"/b"]
-    found = catalogue.rot.record(b"/a", rotten, Reading(sha256(b"x"), 40), 50)
+    found = catalogue.rot.record(b"/a", rotten, READ, 50)
     assert found is not None
     assert (found.path, found.digest, found.found, found.found_at) == (b"/a", sha256(b"a"), sha256(b"x"), 50)
-    assert catalogue.rot.record(b"/a", rotten, Reading(sha256(b"x"), 40), 60) is None  # no news
+    assert catalogue.rot.record(b"/a", rotten, READ, 60) is None  # no news
     assert catalogue.files.sources_of([rotten]) == []
     assert [rotten.file for rotten in catalogue.rot.all()] == [found.file]
     catalogue.rot.resolve([found.file])
@@ -386,7 +389,7 @@ def test_rot_is_recorded_until_it_is_resolved(catalogue: Catalogue) -> None:
 
 def test_rot_that_is_accepted_is_a_new_version(catalogue: Catalogue) -> None:
     put(catalogue, entry(b"a"))
-    found = catalogue.rot.record(b"/a", identifier(catalogue, b"a"), Reading(sha256(b"x"), 40), 50)
+    found = catalogue.rot.record(b"/a", identifier(catalogue, b"a"), READ, 50)
     assert found is not None
     catalogue.rot.accept([found.file], sha256(b"x"), 60)
     assert [known.object_id for known in catalogue.files.folder(b"/")] == [identifier(catalogue, b"x")]

@@ -115,7 +115,10 @@ def test_every_kind_of_event_is_thought_of_here() -> None:
 
 
 def test_hear_what_only_the_journal_needs_tells_nothing() -> None:
-    quiet = (Paused, Resumed, CopiesMended, ScanStarted, ScanFinished, FileSkipped, Remark, WatchLimited, SessionFinished)
+    quiet = (
+        Paused, Resumed, ContentsChanged, CopiesMended, ScanStarted, ScanFinished, FileSkipped, Remark, WatchLimited,
+        SessionFinished,
+    )  # fmt: skip
     for event in ONE_OF_EACH:
         assert (tell(event) == []) == isinstance(event, quiet), event
 
