@@ -11,7 +11,7 @@ import pytest
 
 from distbackupd.engine.restoration import restore
 from distbackupd.engine.restore_meaning import RestoreOptions
-from distbackupd.model.files import Entry, InodeFlag
+from distbackupd.model.files import InodeFlag
 from distbackupd.sources.inode_flags import opened, read_flags
 from distbackupd.sources.target import FolderTarget
 from tests.fakes.reporter import FakeReporter
@@ -102,7 +102,6 @@ def test_restore_says_that_sockets_are_not_kept(scene):
 
 
 @needs_flags
-@pytest.mark.skipif("ctime_ns" not in Entry._fields, reason="times of change are not recorded yet")
 def test_scan_sees_what_chattr_does_to_what_is_otherwise_unchanged(scene):
     scene.write("folder/file")
     scene.write("folder/other")
