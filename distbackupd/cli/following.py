@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from distbackupd.cli.output import lines_can_change
 from distbackupd.cli.progress import PlainReporter
 from distbackupd.control.client import News
 from distbackupd.model.standing import Standing
@@ -115,4 +116,4 @@ class LiveWatch(PlainWatch):
 
 def make_watch() -> PlainWatch:
     """The one that fits where standard output goes."""
-    return LiveWatch() if sys.stdout.isatty() else PlainWatch()
+    return LiveWatch() if lines_can_change() else PlainWatch()

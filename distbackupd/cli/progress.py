@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from distbackupd.cli.output import lines_can_change
 from distbackupd.model.events import Event
 from distbackupd.notify.progress import Progress, status_line
 
@@ -120,6 +121,6 @@ class TerminalReporter(PlainReporter):
 
 def make_reporter(as_json: bool) -> PlainReporter:
     """The reporter that fits where standard output goes."""
-    if not as_json and sys.stdout.isatty():
+    if not as_json and lines_can_change():
         return TerminalReporter()
     return PlainReporter(quiet=as_json)

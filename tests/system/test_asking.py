@@ -283,7 +283,14 @@ def test_watch_says_what_changes_until_it_is_interrupted(dsb: Dsb, daemon: Daemo
     assert (watching.returncode, err) == (0, "")
 
 
-def test_watch_on_a_terminal_is_a_line_that_changes_in_place(dsb: Dsb, daemon: Daemon) -> None:
+@pytest.mark.parametrize(
+    ("terminal", "again"),
+    [("xterm", b"\r\x1b[2Kidle; "), ("dumb", b"\r\nidle; "), ("", b"\r\nidle; ")],
+    ids=["xterm", "dumb", "none"],
+)
+def test_watch_on_a_terminal_is_a_line_that_changes_in_place_where_that_can_be(
+    dsb: Dsb, daemon: Daemon, terminal: str, again: bytes
+) -> None:
     ours, theirs = os.openpty()
     seen = b""
 
@@ -293,12 +300,12 @@ def test_watch_on_a_terminal_is_a_line_that_changes_in_place(dsb: Dsb, daemon: D
             seen += os.read(ours, 65536)
         return sentence in seen
 
-    with dsb.start("status", "--watch", stdout=theirs) as watching:
+    with dsb.start("status", "--watch", stdout=theirs, env={**os.environ, "TERM": terminal}) as watching:
         os.close(theirs)
         wait_until(lambda: shown(b"idle; "), "how it stands")
         dsb.ok("backup", "one")
         wait_until(lambda: shown(b"one: copied 3 objects"), "the session's end")
-        wait_until(lambda: shown(b"\r\x1b[2Kidle; "), "the line, written anew")
+        wait_until(lambda: shown(again), "the line, written anew")
         watching.send_signal(signal.SIGINT)
         assert watching.wait(20) == 0
     os.close(ours)
