@@ -16,8 +16,9 @@ _NO_TRACE = {"tmpfs", "ramfs", "hugetlbfs"}
 """They lie in memory, and a write through a mapping leaves their files' times alone."""
 _OTHER_CLOCKS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "virtiofs", "vboxsf", "vmhgfs", "prl_fs"}
 """Another machine's clock sets their times, and what this machine knows of them may be a minute old."""
-_BLUR_NS = 2 * _SECOND
-"""Covers whole seconds, and a clock that ticks seldom."""
+_TICK_NS = _SECOND // 10
+"""Longer than between two ticks of the clock from which file systems take their times."""
+_WHOLE_SECONDS_NS = 2 * _SECOND
 _WIDE_BLUR_NS = 60 * _SECOND
 _WRITTEN_BACK_NS = 3600 * _SECOND
 """By then no page is dirty any more."""
@@ -30,13 +31,19 @@ _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, 
 class Clock(NamedTuple):
     """Of one file system. ``lasting_inodes``: they are the same after the next mount. ``change_times``: it keeps them.
 
-    ``blur_ns``: by so much its times may be behind the moment of a write. ``witnesses``: each write sets the time of change.
+    ``is_local``: this machine's clock sets its times, at once. ``witnesses``: each write sets the time of change.
     """
 
     lasting_inodes: bool
     change_times: bool
-    blur_ns: int
+    is_local: bool
     witnesses: bool
+
+    def blur_ns(self, changed_ns: int) -> int:
+        """By so much a time may be behind the moment of the write that set it. File systems with whole seconds show it."""
+        if not self.is_local:
+            return _WIDE_BLUR_NS
+        return _TICK_NS if changed_ns % _SECOND else _WHOLE_SECONDS_NS
 
 
 def clock_of_type(filesystem_type: str) -> Clock:
@@ -47,7 +54,7 @@ def clock_of_type(filesystem_type: str) -> Clock:
     return Clock(
         lasting_inodes=filesystem_type not in _FLEETING_INODES and not filesystem_type.startswith("fuse."),
         change_times=change_times,
-        blur_ns=_WIDE_BLUR_NS if elsewhere or not change_times else _BLUR_NS,
+        is_local=change_times and not elsewhere,
         witnesses=change_times and not in_user_space and filesystem_type not in _NO_TRACE,
     )
 

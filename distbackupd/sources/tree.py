@@ -294,7 +294,8 @@ class FolderTree:
 
     def _is_settled(self, state: os.stat_result, now_ns: int) -> bool:
         clock = self._clock(state.st_dev)
-        return is_settled(state.st_mtime_ns, state.st_ctime_ns if clock.change_times else 0, now_ns, clock.blur_ns)
+        ctime_ns = state.st_ctime_ns if clock.change_times else 0
+        return is_settled(state.st_mtime_ns, ctime_ns, now_ns, clock.blur_ns(ctime_ns or state.st_mtime_ns))
 
     def _open(self, path: bytes, more_flags: int = 0) -> int:
         # O_NONBLOCK: a fifo that took the file's place must not hang us.

@@ -76,7 +76,7 @@ def make_unreadable_by_content(path: Path) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-def test_all_is_taken_over_and_nothing_is_read_or_copied_again(former: Former, tmp_path: Path) -> None:
+def test_all_is_taken_over_and_nothing_is_copied_again(former: Former, tmp_path: Path) -> None:
     for name in ("photos/a", "photos/ü ä", "photos/deep/er/b", "same"):
         former.write(name)
     former.write("copy", "content of same")
@@ -127,8 +127,10 @@ def test_all_is_taken_over_and_nothing_is_read_or_copied_again(former: Former, t
     assert {path: entry[8] for path, entry in found.items()} == {path: entry[8] for path, entry in wanted.items()}
 
 
-def test_a_file_keeps_its_hash_while_size_and_time_agree_and_only_then(former: Former) -> None:
-    same, changed = former.write("same"), former.write("changed")
+def test_a_hash_is_believed_while_size_and_time_agree_until_the_file_is_read(former: Former) -> None:
+    same, large, changed = former.write("same"), former.write("large"), former.write("changed")
+    with large.open("r+b") as file:
+        file.truncate(1 << 30)
     former("source", "map", "/", former.source)
     former.disk("one")
     former("update")
@@ -136,10 +138,13 @@ def test_a_file_keeps_its_hash_while_size_and_time_agree_and_only_then(former: F
     make_unreadable_by_content(same)
     changed.write_text("another content")
     said = former.dsb.ok("import-distbackup", former.folder)
-    assert "1 file kept the hash that distbackup knew." in said
+    assert "2 files kept the hash that distbackup knew." in said
     assert "hashed 1 file" in said
-    assert "(one) /same" in former.dsb.ok("ls", "/same")
+    assert "/same: its content changed although its size and time are the same" in said, "it fits into what a scan reads"
+    assert "1 file, 1.07 GB, is believed without having been read again" in said
+    assert "()" in former.dsb.ok("ls", "/same")
     assert "()" in former.dsb.ok("ls", "/changed")
+    assert "believed" not in former.dsb.ok("update", "--confirm")
 
 
 def test_a_disk_that_is_away_is_looked_through_when_it_comes(former: Former, tmp_path: Path) -> None:

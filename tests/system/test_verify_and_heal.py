@@ -342,7 +342,6 @@ def test_rot_in_a_source_is_no_change_and_comes_back_from_a_disk(
         assert len(objects(root)) == 7
     (listed,) = dsb.json("heal")
     assert (listed["path"], listed["disks"], listed["fetched"]) == ("/3", ["one"], False)
-    assert not listed["perhaps_written"]
     assert [line.split()[-2:] for line in dsb.ok("heal").splitlines()[1:2]] == [["rotten", "one"]]
     assert dsb.refused(2, "heal", "/4") == "no file that rotted matches '/4'; 'dsb heal' lists them"
     disk.unplug()
@@ -358,6 +357,10 @@ def test_rot_in_a_source_is_no_change_and_comes_back_from_a_disk(
     assert rotten.read_bytes() == good
     assert (rotten.stat().st_mtime_ns, rotten.stat().st_mode) == (state.st_mtime_ns, state.st_mode)
     assert dsb.json("heal") == []
+    (kept,) = rotting.root.glob("3.replaced-*")
+    assert f"  {kept}\n" in told
+    assert (kept.stat().st_ino, kept.stat().st_size) == (state.st_ino, len(good)), "what it replaced is kept"
+    kept.unlink()
     assert "hashed" not in dsb.ok("update"), "it is known to be right, and where it lies now"
 
 
@@ -374,9 +377,9 @@ def test_rot_is_healed_with_no_disk_once_a_session_has_fetched_the_content(
         with loop_disk(tmp_path, megabytes=160) as second, mounted_at(second.device, tmp_path / "second") as other:
             dsb.ok("disk", "add", "two", other)
             assert dsb("backup", "two").status == 3
-        told = dsb("backup", "one").out
-        assert "one: fetched the good content of 1 rotten source file; 'dsb heal --all' puts it back" in told
-        assert "one: its copy of /5 cannot be read" in told
+        done = dsb("backup", "one")
+        assert "one: fetched the good content of 1 rotten source file; 'dsb heal --all' puts it back" in done.out
+        assert "1 object that should lie on it is gone" in done.err
     disk.unplug()
     done = dsb("heal", "--all")
     assert done.status == 3
@@ -392,24 +395,36 @@ def test_rot_is_healed_with_no_disk_once_a_session_has_fetched_the_content(
 
 
 @needs_disks
-def test_what_somebody_may_have_written_is_healed_only_by_its_name(dsb: Dsb, disk: LoopDisk, tmp_path: Path) -> None:
+def test_what_was_written_with_its_time_put_back_is_backed_up_and_never_healed_away(
+    dsb: Dsb, disk: LoopDisk, tmp_path: Path
+) -> None:
     path = tmp_path / "source" / "3"
-    good, update = path.read_bytes(), int(time.time())
-    with mounted_at(disk.device, tmp_path / "disk"):
+    with mounted_at(disk.device, tmp_path / "disk") as root:
         dsb.ok("backup", "one")
-        wait_until(lambda: time.time() > update + 2, "the clock shows another second")
         flip(path)
         written = path.read_bytes()
-        with loop_disk(tmp_path, megabytes=160) as second, mounted_at(second.device, tmp_path / "second") as other:
-            dsb.ok("disk", "add", "two", other)
-            assert "so it rotted or somebody put its time back" in dsb("backup", "two").err
-        for words in (("--all",), ("/",)):
-            done = dsb("heal", *words)
-            assert done.status == 3
-            assert "/3: something was done to it since it was backed up, so perhaps it is meant to be so" in done.out
-        assert path.read_bytes() == written
-        dsb.ok("heal", "/3")
-        assert path.read_bytes() == good
+        told = dsb.ok("backup", "-u", "one")
+        assert "/3: its content changed although its size and time are the same; what it holds now is backed up" in told
+        assert written in [item.read_bytes() for item in objects(root)]
+        assert dsb.ok("heal", "--all") == ""
+    assert path.read_bytes() == written
+    assert dsb.json("info")["unconfirmed"] == {"files": 0, "bytes": 0}
+
+
+@needs_disks
+def test_what_was_written_since_the_scan_is_no_rot_for_the_disk_that_copies_it(
+    dsb: Dsb, disk: LoopDisk, tmp_path: Path
+) -> None:
+    path = tmp_path / "source" / "3"
+    flip(path)
+    with mounted_at(disk.device, tmp_path / "disk") as root:
+        done = dsb("backup", "one")
+        assert done.status == 3
+        assert "/3: skipped, its content changed although its size and time are the same; it will be tried again" in done.err
+        assert dsb.ok("heal") == "No source file is known to have rotted.\n"
+        assert "believed without having been read again" in dsb.ok("info")
+        dsb.ok("backup", "-u", "one")
+        assert path.read_bytes() in [item.read_bytes() for item in objects(root)]
 
 
 @needs_disks
@@ -436,7 +451,9 @@ def test_the_daemons_engine_finds_rot_when_nothing_else_is_to_be_done(
 
 
 @needs_disks
-def test_info_says_how_old_the_oldest_check_is_and_that_sources_rotted(dsb: Dsb, disk: LoopDisk, tmp_path: Path) -> None:
+def test_info_says_how_old_the_oldest_check_is_and_that_sources_rotted(
+    rotting: RottingDisk, dsb: Dsb, disk: LoopDisk, tmp_path: Path
+) -> None:
     dsb = Dsb(dsb.folder, verify_share="0")
     with mounted_at(disk.device, tmp_path / "disk"):
         dsb.ok("backup", "one")
@@ -448,7 +465,7 @@ def test_info_says_how_old_the_oldest_check_is_and_that_sources_rotted(dsb: Dsb,
     (shown,) = dsb.json("info")["disks"]
     assert shown["verified_share"] == 1.0
     assert abs(shown["verified_since"] - time.time()) < 60
-    flip(tmp_path / "source" / "3")
+    rotting.rot("3")
     with loop_disk(tmp_path, megabytes=160) as second, mounted_at(second.device, tmp_path / "second") as root:
         dsb.ok("disk", "add", "two", root)
         dsb("backup", "two")
