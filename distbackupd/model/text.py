@@ -94,12 +94,10 @@ def join_words(words: list[str]) -> str:
 
 
 def say_unconfirmed(files: int, size: int) -> str:
-    """``12 files, 3.2 GB, are believed without having been read again; they are read in the background``."""
+    """``12 files, 3.2 GB, are believed until they are read again, which is done in the background``."""
     are, they = ("is", "it is") if files == 1 else ("are", "they are")
-    return (
-        f"{say_count(files, 'file')}, {say_size(size)}, {are} believed without having been read again; "
-        f"{they} read in the background"
-    )
+    count = say_count(files, "file")
+    return f"{count}, {say_size(size)}, {are} believed until {they} read again, which is done in the background"
 
 
 def say_copies(copies: int) -> str:

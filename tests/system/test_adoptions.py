@@ -141,7 +141,7 @@ def test_a_hash_is_believed_while_size_and_time_agree_until_the_file_is_read(for
     assert "2 files kept the hash that distbackup knew." in said
     assert "hashed 1 file" in said
     assert "/same: its content changed although its size and time are the same" in said, "it fits into what a scan reads"
-    assert "1 file, 1.07 GB, is believed without having been read again" in said
+    assert "1 file, 1.07 GB, is believed until it is read again" in said
     assert "()" in former.dsb.ok("ls", "/same")
     assert "()" in former.dsb.ok("ls", "/changed")
     assert "believed" not in former.dsb.ok("update", "--confirm")

@@ -109,7 +109,7 @@ def test_scan_renamed_file_is_believed_until_it_is_read(scene: Scene, confirmer:
     finished = scene.scan()
     assert (finished.hashed, finished.unconfirmed) == (0, 1)
     assert scene.digest("/d") == sha256("content of folder/c")
-    assert "1 file, 19 bytes, is believed without having been read again" in finished.sentence
+    assert "1 file, 19 bytes, is believed until it is read again" in finished.sentence
     assert confirmer.go_on(NEVER)
     assert waiting(scene) == 0
     assert not confirmer.go_on(NEVER)
