@@ -15,7 +15,7 @@ from distbackupd.engine.cycle import as_plugged, plan_session
 from distbackupd.engine.overview import overview
 from distbackupd.engine.recognition import locate, recognise, volumes_of
 from distbackupd.engine.release import eject, say_farewell
-from distbackupd.engine.room import with_room
+from distbackupd.engine.room import shortage_on, with_room
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.session import run_session
 from distbackupd.model.errors import UsageError
@@ -76,6 +76,7 @@ def _simulate(session: CommandSession, policy: Policy) -> int:
     if store is not None and place is not None:
         recognise(store, disk, place[0], rename=False)
         disk = with_room(session.bench, as_plugged(disk, store), store)
+        policy = replace(policy, shortage=shortage_on(session.bench, store))
     plan = plan_session(session.bench, disk, replace(policy, brake=standing_brake(session.bench).on))
     if session.json:
         say_json_list(step._asdict() for step in _described_steps(session, plan))

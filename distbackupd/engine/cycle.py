@@ -41,9 +41,6 @@ def plan_session(bench: Bench, disk: BackupDisk, policy: Policy) -> Plan:
     """What a cycle would do now, on the disk as it is known."""
     objects = bench.catalogue.objects
     facts = disk_facts(disk)
-    _, used = bench.catalogue.disks.used(disk.id)
-    if 0 <= disk.fillable < used:
-        policy = replace(policy, shortage=used - disk.fillable)
     shelf = [facts if other.id == disk.id else disk_facts(other) for other in bench.catalogue.disks.all()]
     # The generation as seed: nothing changed, the same plan; a repeated session does not repeat an unlucky choice.
     rng = Random(bench.catalogue.generation())

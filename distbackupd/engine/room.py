@@ -54,25 +54,23 @@ def commit_what_fits(store: DiskStore, staged: Sequence[StagedCopy]) -> tuple[fr
 
 
 def with_room(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:
-    """The disk with the room that its file system has for objects now; what else it says of itself is recorded already.
-
-    That is less than they take where the catalogue's copy would not find room any more.
-    """
+    """The disk with the room that its file system has for objects now; what else it says of itself is recorded already."""
     space = store.space()
     held, used = bench.catalogue.disks.used(disk.id)
     free = space.free - _kept_free(space, bench.catalogue.size())
-    if free < 0:
-        return replace(disk, fillable=max(0, used + free), most_objects=_most_objects(space, held))
     coming = min(_lacking(bench, disk), max(0, free) // (space.block_size + disk.overhead))
     # The first object of a folder brings that along; where blocks are large, what objects take beside theirs is less.
     free -= new_folders(coming, space.folders) * max(0, space.block_size - disk.overhead)
-    return replace(disk, fillable=used + max(0, free), most_objects=_most_objects(space, held))
+    most_objects = 0
+    if space.free_files is not None:
+        most_objects = max(1, held + objects_within(space.free_files - _FILES_KEPT, space.folders))
+    return replace(disk, fillable=used + max(0, free), most_objects=most_objects)
 
 
-def _most_objects(space: Space, held: int) -> int:
-    if space.free_files is None:
-        return 0
-    return max(1, held + objects_within(space.free_files - _FILES_KEPT, space.folders))
+def shortage_on(bench: Bench, store: DiskStore) -> int:
+    """Bytes by which less is free on the disk than must stay free: the catalogue has grown, or others write there."""
+    space = store.space()
+    return max(0, _kept_free(space, bench.catalogue.size()) - space.free)
 
 
 def bytes_declined(bench: Bench, disk: BackupDisk, protect_copies: int = 2) -> int:

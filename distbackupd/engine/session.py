@@ -23,7 +23,7 @@ from distbackupd.engine.ports import SessionSummary, Stop
 from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.engine.release import say_farewell
 from distbackupd.engine.rescuing import rescue
-from distbackupd.engine.room import bytes_declined, with_room
+from distbackupd.engine.room import bytes_declined, shortage_on, with_room
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, Mount, Volume
@@ -159,7 +159,8 @@ def run_session(
         rescue(bench, disk, store, stop)
         disk = with_room(bench, disk, store)
         bench.catalogue.disks.update(disk)
-        plan = plan_session(bench, disk, replace(options.policy, brake=brake))
+        policy = replace(options.policy, brake=brake, shortage=shortage_on(bench, store))
+        plan = plan_session(bench, disk, policy)
         executor = Executor(bench, disk, store, tree, stop, checks_existing=not was_clean)
         done = executor.done
         remark_on(bench, disk, plan)

@@ -95,8 +95,8 @@ class Policy:
     ``protect_copies``: with so many copies an object that wants no number of its own counts as protected.
     ``rebalance``: the share of a disk's size that one cycle may copy only to spread the risk better; 0: never.
     ``brake``: nothing leaves any disk, for no reason; what needs no room made still comes.
-    ``shortage``: bytes that the disk holds beyond its capacity, for that has shrunk; copies of what stays protected leave
-    for it.
+    ``shortage``: bytes by which less is free on the disk than must stay free; copies of what stays protected leave for it,
+    and nothing takes their room.
 
     ``prefer`` decides among equals (as many copies, the same priority, holders as exposed) when room runs out.
     ``"bytes"``, the default, takes the largest first and fills the gaps with what is smaller: each object costs room

@@ -99,7 +99,6 @@ class _Filling:
         if need <= 0:
             return []
         victims = self._victims.make_room(need, PROTECTED)
-        self.free += sum(self._disk.footprint(victim.size) for victim in victims)
         return [
             victim._replace(reason=Reason.NO_ROOM) if victim.reason is Reason.BETTER_PROTECTED else victim
             for victim in victims

@@ -200,7 +200,9 @@ def test_eject_what_is_not_plugged_in_is_refused(scene: Scene) -> None:
 
 
 def test_remind_once_a_day_of_what_stayed_away_and_what_to_bring(scene: Scene) -> None:
-    disk = enrolled(scene, "one", scene.mounter.new_disk())
+    volume = scene.mounter.new_disk()
+    disk = enrolled(scene, "one", volume)
+    scene.mounter.unplug(volume)
     assert is_reminder_due(scene.bench)
     remind(scene.bench, 90 * 86_400)
     assert [type(event) for event in scene.reporter.events] == [DiskWanted]

@@ -190,7 +190,8 @@ def test_what_is_unread_counts_as_without_a_copy_and_is_said(scene: Scene) -> No
     assert state.wanted is None, "no disk would help"
     assert idle_sentence(protection(scene.bench)) == (
         "idle; 33 bytes on 1 disk: 22 bytes without a copy, 11 bytes with one copy; 2 files, 22 bytes, have no copy of "
-        "their present content because they could not be read; 'dsb ls --problems' names them"
+        "their present content because they could not be read; 'dsb ls --problems' names them; no disk has room for the "
+        "11 bytes that have one copy only: add one"
     )
     assert {path: (item.kept, item.tries) for path, item in problems(scene).items()} == {
         b"/kept": (True, 1),
