@@ -26,6 +26,7 @@ def look_at_place(bench: Bench, path: bytes, itself: BackupDisk | None = None) -
     place = DiskPlace(
         path=path,
         is_folder=os.path.isdir(path),
+        is_in_folder=os.path.isdir(os.path.dirname(path)),
         mount_point=mount.root,
         filesystem_type=mount.filesystem_type,
         has_device=mount.filesystem_uuid is not None or _is_on_a_device(mount),

@@ -17,13 +17,14 @@ from distbackupd.model.text import join_words, printable
 class DiskPlace:
     """What was found at ``path``, where a backup disk is to be.
 
-    ``is_folder``: there is one. ``mount_point``, ``filesystem_type``: of the file system that it lies on, or will.
+    ``is_folder``: there is one. ``is_in_folder``: there is one to make it in. ``mount_point``, ``filesystem_type``: of the file system that it lies on, or will.
     ``has_device``: that lies on a block device, so it is known again wherever it is plugged in. ``shared_with``: what
     lies on it too, and would be lost together with it, in words (``the system``, ``the source /photos``).
     """
 
     path: bytes
     is_folder: bool
+    is_in_folder: bool
     mount_point: bytes
     filesystem_type: str
     has_device: bool
@@ -33,12 +34,13 @@ class DiskPlace:
 def refusal(place: DiskPlace) -> str | None:
     """Why this is no disk of its own and what to do, in a sentence for a person; None: it is one."""
     path = printable(place.path)
-    if not place.is_folder:
+    danger = shared_fate(place)
+    # Directly in a folder of a disk of its own a new one is made: there a disk is mounted.
+    if not place.is_folder and not (place.is_in_folder and danger is None):
         return (
             f"there is no folder {path}: mount the disk, and make the folder on it if it shall not lie at its top, or say "
             "--folder if a new folder there is meant; nothing was changed"
         )
-    danger = shared_fate(place)
     if danger is None:
         return None
     return (

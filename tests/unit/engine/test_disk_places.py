@@ -39,7 +39,7 @@ def look_at(scene: Scene, path: Path) -> DiskPlace:
 def test_look_at_place_on_a_mounted_disk_finds_nothing_else_there(scene: Scene, mounted: Path) -> None:
     (mounted / "backup").mkdir()
     for path in (mounted, mounted / "backup"):
-        assert look_at(scene, path) == DiskPlace(os.fsencode(path), True, os.fsencode(mounted), "ext4", True, [])
+        assert look_at(scene, path) == DiskPlace(os.fsencode(path), True, True, os.fsencode(mounted), "ext4", True, [])
 
 
 def test_look_at_place_where_nothing_is_mounted_finds_the_system_and_the_sources(scene: Scene) -> None:
@@ -72,14 +72,15 @@ def test_look_at_place_beside_a_source_or_another_disk_on_the_same_mount(scene: 
 def test_enrol_what_is_no_disk_of_its_own_changes_nothing_unless_it_is_meant(scene: Scene, mounted: Path) -> None:
     plain = scene.place / "mnt"
     plain.mkdir()
-    for path in (plain, mounted / "backup", scene.place / "ubs", Path("/")):
+    for path in (plain, mounted / "not" / "there", scene.place / "ubs", Path("/")):
         with pytest.raises(UsageError, match="--folder"):
             enrol(scene.bench, "one", os.fsencode(path), None)
     assert scene.catalogue.disks.all() == []
     assert list(plain.iterdir()) == list(mounted.iterdir()) == []
     advice = enrol(scene.bench, "one", os.fsencode(plain), None, folder=True).advice
     assert advice[0].endswith("so what takes one takes all; its copies count all the same")
-    advice = enrol(scene.bench, "two", os.fsencode(mounted / "backup"), None, folder=True).advice
+    advice = enrol(scene.bench, "two", os.fsencode(mounted / "new"), None).advice
+    assert (mounted / "new" / "distbackup-disk.json").is_file()
     assert not any("so what takes one" in said for said in advice)
 
 
