@@ -13,7 +13,7 @@ declare -A packages=(
     # is compared with; our own package, and what it depends on; linters.
     [test]="acl attr btrfs-progs build-essential cryptsetup-bin dbus debhelper dosfstools dunst e2fsprogs exfat-fuse
             exfatprogs fdisk fuse3 git imagemagick kmod libcap2-bin libnbd-bin lintian mmdebstrap mount nbdkit ntfs-3g
-            polkitd procps python3-dbusmock rsync scdoc shellcheck strace systemd systemd-container tzdata udev
+            polkitd procps python3-dbusmock rsync scdoc shellcheck sqlite3 strace systemd systemd-container tzdata udev
             util-linux xdotool xfce4-notifyd xfsprogs xvfb"
     # The unit tests alone.
     [unit]="acl attr e2fsprogs mount procps rsync tzdata util-linux"

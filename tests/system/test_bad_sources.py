@@ -412,7 +412,8 @@ def test_no_entry_ends_a_scan_on_any_file_system(tmp_path: Path, kind: str) -> N
         assert far or kind == "ext4"
         assert f"copied {files} objects" in dsb.ok("backup", "one").replace(",", "")
         dsb("restore", "--to", tmp_path / "restored")
-        for path in source.rglob("*"):
+        # Path.rglob() of Python 3.11.2 ends at a link whose target is longer than a name may be.
+        for path in (Path(folder) / name for folder, _, names in os.walk(source) for name in names):
             restored = tmp_path / "restored" / path.relative_to(source)
             if stat.S_ISREG(path.lstat().st_mode) and not path.name.startswith("huge"):
                 assert restored.read_bytes() == path.read_bytes()

@@ -281,7 +281,7 @@ def test_a_catalogue_that_was_set_back_is_replaced_by_the_copy_that_is_named(she
     assert (shelf.held_by("/a"), shelf.held_by("/b")) == ("one,two", "two")
     shelf.back_up("one", "two")
     shelf.recover("one", "two", options=("--replace", "--copy", str(shelf.dsb.folder / "distbackup.sqlite.kept-1")))
-    assert shelf.dsb.ok("ls", "/b") == ""
+    assert "nothing in the catalogue matches '/b'" in shelf.dsb.refused(2, "ls", "/b")
 
 
 def test_refresh_keeps_the_catalogue_and_the_copy_that_knew_more(shelf: Shelf) -> None:
