@@ -17,9 +17,10 @@ from distbackupd.model.text import join_words, printable
 class DiskPlace:
     """What was found at ``path``, where a backup disk is to be.
 
-    ``is_folder``: there is one. ``is_in_folder``: there is one to make it in. ``mount_point``, ``filesystem_type``: of the file system that it lies on, or will.
-    ``has_device``: that lies on a block device, so it is known again wherever it is plugged in. ``shared_with``: what
-    lies on it too, and would be lost together with it, in words (``the system``, ``the source /photos``).
+    ``is_folder``: there is one. ``is_in_folder``: there is one to make it in. ``mount_point``, ``filesystem_type``: of the
+    file system that it lies on, or will. ``has_device``: that lies on a block device, so it is known again wherever it is
+    plugged in. ``shared_with``: what lies on it too, and would be lost together with it, in words (``the system``, ``the
+    source /photos``).
     """
 
     path: bytes
