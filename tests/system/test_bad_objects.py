@@ -154,4 +154,8 @@ def test_a_session_finds_it_and_copies_it_again(dsb: Dsb, tmp_path: Path, damage
     with backed_up(dsb, tmp_path, "one") as one:
         damage(one, tmp_path / "one")
         with mounted_at(one.device, tmp_path / "one"):
-            assert "stopped" not in dsb.ok("backup", "one")
+            done = dsb("backup", "one")
+            assert done.status == 0, done
+            assert "stopped" not in done.out + done.err
+            # Told where the listing at the session's beginning shows it; else where the copy is read.
+            assert not done.err or "1 object that should lie on it is gone, 1 of them with no other copy" in done.err
