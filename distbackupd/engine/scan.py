@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from distbackupd.engine import brake_memory
 from distbackupd.engine.attendance import distrust_folder, distrust_members, distrust_source
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
@@ -20,7 +21,7 @@ from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import Stop
 from distbackupd.engine.recording import KnownDigest, ScannedFolder, record_comparison
 from distbackupd.engine.scan_failures import failures_remembered
-from distbackupd.engine.timekeeping import LAST_SCAN
+from distbackupd.engine.timekeeping import LAST_SCAN, begin_after
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, parent
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, Remark, ScanFinished, ScanStarted, SourceLocked
@@ -95,6 +96,7 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
 
 def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     began = bench.clock.monotonic()
+    begin_after(bench, brake_memory.recall(bench).baseline)
     tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
     tally = _Tally()
     whole = options.folders is None

@@ -73,6 +73,15 @@ def glance_at_clock(bench: Bench) -> None:
     bench.clock.go_on_from(timeline.moment, timeline.running)
 
 
+def begin_after(bench: Bench, moment: int) -> None:
+    """What is recorded from now on is later than ``moment``, so that what was lost before it is told from what is lost now.
+
+    Seconds are what moments are counted in; who records twice in one runs ahead of the clock by a second.
+    """
+    if bench.clock.now() <= moment:
+        bench.clock.go_on_from(moment + 1, bench.clock.machine_time().running)
+
+
 def as_recorded(bench: Bench, at: int) -> int:
     """The moment that somebody means, as it is recorded now: after an excursion of the clock that is not set back yet."""
     set_back = _judge(bench, _recall(bench)).set_back

@@ -90,15 +90,15 @@ class Judgement(NamedTuple):
 def judge(before: Timeline | None, newest: int, machine: MachineTime) -> Judgement:
     """What time it is. ``newest``: the newest moment that is known to be recorded, 0 if there is none.
 
-    The present moment is later than ``newest``, and than that of ``before`` by at least what the machine measured, unless
-    moments are set back.
+    The present moment is not before ``newest``, and later than that of ``before`` by at least what the machine measured,
+    unless moments are set back.
     """
     if before is None and not newest:
         return Judgement(Timeline(machine.now, machine.boot, machine.running))
     known = before or Timeline(newest)
     same = known.boot == machine.boot and machine.running >= known.running
     passed = int(machine.running - known.running) if same else 0
-    due = max(known.moment + passed, newest + 1)
+    due = max(known.moment + passed, newest)
     doubts = tuple(item._replace(measured=item.measured + passed) for item in known.doubts if item.measured < BELIEVED)
     here = Timeline(due, machine.boot, machine.running, known.credit if same else WEEK, 0, doubts)
     # What the clock is set to after a start is found out soon: by the network, say, where no battery keeps it.
