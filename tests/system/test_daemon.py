@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.known_file import make_known
 from tests.bed.loop_disks import LoopDisk, make_image, mounted_at, plugged, run, unmount_all
 from tests.bed.programs import Daemon, Dsb, running_daemon
 from tests.bed.waiting import wait_until
@@ -167,12 +167,11 @@ def test_a_deleted_file_goes_when_its_grace_is_over(shelf: Shelf) -> None:
 @pytest.mark.needs("btrfs")
 @pytest.mark.inside_private_udevd(RULES)
 def test_asked_to_stop_while_a_big_file_is_copied(shelf: Shelf) -> None:
-    # A side file spares hashing it, and no disk but a sparse btrfs is that large here.
+    # No disk but a sparse btrfs is that large here.
     big = shelf.source / "big"
-    with big.open("wb") as file:
-        file.truncate(HUGE)
-    side_file = shelf.source / "big.meta-inf"
-    side_file.write_text(json.dumps({"hash": digest(b"not its content")}))
+    big.write_bytes(b"not big yet")
+    shelf.dsb.ok("update")
+    make_known(shelf.dsb.folder, big, HUGE)
     one = shelf.disk("one", "btrfs", 100_000)
     one.plug()
     with running_daemon(shelf.dsb) as daemon:
@@ -203,7 +202,6 @@ def test_asked_to_stop_while_a_big_file_is_copied(shelf: Shelf) -> None:
     (disk,) = shelf.dsb.json("info")["disks"]
     assert disk["objects"] == len(shelf.objects(one))
 
-    side_file.unlink()
     big.write_bytes(b"big, once")
     assert "100% of the bytes" in shelf.dsb("update").err
     assert "the brake is off" in shelf.dsb.ok("brake", "release")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import re
 import sqlite3
 import subprocess
@@ -16,6 +14,7 @@ import pytest
 
 from distbackupd import __version__
 from distbackupd.catalogue.schema import APPLICATION_ID, MIGRATIONS
+from tests.bed import known_file
 from tests.bed.loop_disks import make_image
 from tests.bed.package import debian_package
 from tests.bed.station import SETTINGS, UNIT, Station, drop_in, new_station
@@ -248,11 +247,11 @@ class LongCopy:
     def __init__(self, station: Station) -> None:
         self.station = station
         self.machine = station.machine
-        # Its side file spares hashing it, and no disk but a sparse btrfs is that large here.
-        with (station.source / "big").open("wb") as file:
-            file.truncate(HUGE)
-        (station.source / "big.meta-inf").write_text(json.dumps({"hash": hashlib.sha256(b"not its content").hexdigest()}))
+        # No disk but a sparse btrfs is that large here.
+        (station.source / "big").write_bytes(b"not big yet")
         station.dsb("update")
+        known = f"make_known(Path('/var/lib/distbackup'), Path('/srv/source/big'), {HUGE})"
+        self.machine.run("python3", "-c", f"{Path(known_file.__file__).read_text()}\n{known}")
         self.disk = station.disk("long", "btrfs", 100_000)
 
     def wait_for_bytes(self) -> None:
