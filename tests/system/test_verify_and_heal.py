@@ -23,7 +23,7 @@ from distbackupd.wiring import open_catalogue, open_engine
 from tests.bed.fault_disk import fault_disk
 from tests.bed.loop_disks import LoopDisk, loop_disk, make_foreign_image, mounted_at, plugged, run
 from tests.bed.programs import Dsb
-from tests.bed.waiting import wait_until
+from tests.bed.waiting import wait_until, wait_until_settled
 from tests.fakes.reporter import FakeReporter
 from tests.fakes.stopping import Never
 
@@ -156,6 +156,7 @@ def dsb(tmp_path: Path) -> Dsb:
     for number in range(8):
         (tmp_path / "source" / f"{number}").write_bytes(os.urandom(300_000))
     dsb.ok("source", "map", "/", tmp_path / "source")
+    wait_until_settled(*(tmp_path / "source").iterdir())
     dsb.ok("update")
     return dsb
 
@@ -402,6 +403,7 @@ def test_what_was_written_with_its_time_put_back_is_backed_up_and_never_healed_a
     with mounted_at(disk.device, tmp_path / "disk") as root:
         dsb.ok("backup", "one")
         flip(path)
+        wait_until_settled(path)
         written = path.read_bytes()
         told = dsb.ok("backup", "-u", "one")
         assert "/3: its content changed although its size and time are the same; what it holds now is backed up" in told
