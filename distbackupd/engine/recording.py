@@ -21,6 +21,7 @@ class ScannedFolder(NamedTuple):
     """A folder that was listed at ``now``.
 
     ``restless``: names of files that are taken as they are, for they never rest. ``may_read``: whether a name is to be read.
+    ``is_first``: nothing was known before this scan, so nothing can have been renamed.
     """
 
     virtual: bytes
@@ -30,6 +31,7 @@ class ScannedFolder(NamedTuple):
     restless: Collection[bytes]
     may_read: Callable[[bytes], bool]
     now: int
+    is_first: bool
 
 
 class Recorded(NamedTuple):
@@ -73,7 +75,7 @@ def _believed_content(bench: Bench, tree: VirtualTree, folder: ScannedFolder, en
     digest = folder.known_digest(join(folder.virtual, entry.name), entry)
     if digest is not None:
         return bench.catalogue.files.claimed_object(digest, entry.size)
-    if not entry.inode:
+    if folder.is_first or not entry.inode:
         return None
     for namesake in bench.catalogue.files.namesakes(entry, folder.now):
         if namesake.gone or _is_renamed_or_linked(bench, tree, namesake.path, folder.context, entry):

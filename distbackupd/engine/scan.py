@@ -212,6 +212,7 @@ class _Scanner:
         self._known_folders: dict[bytes, dict[bytes, KnownEntry]] = {}
         self.left_out: list[bytes] = []
         """Virtual folders in which a backup disk's layout, or the catalogue, was met."""
+        self._is_first = not bench.catalogue.unconfirmed.newest()
         self.now = bench.clock.now()
 
     def forget_former_sources(self) -> None:
@@ -439,6 +440,7 @@ class _Scanner:
             restless=restless,
             may_read=lambda name: self._may_read(virtual, name, restless),
             now=self.now,
+            is_first=self._is_first,
         )
         recorded = record_comparison(self._bench, self._tree, folder, comparison)
         self._tally.new += recorded.new

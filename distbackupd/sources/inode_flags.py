@@ -93,9 +93,7 @@ def opened(folder: int, name: bytes) -> Iterator[int]:
 
 
 def _read(descriptor: int) -> int:
-    buffer = bytearray(_LONG)
-    fcntl.ioctl(descriptor, _GET, buffer)
-    return int(struct.unpack_from("I", buffer)[0])
+    return int(struct.unpack_from("I", fcntl.ioctl(descriptor, _GET, bytes(_LONG)))[0])
 
 
 def _write(descriptor: int, flags: int) -> None:

@@ -221,9 +221,9 @@ class FolderTree:
                 write_back_if_recent(descriptor, before, began_ns)
             read, digest = hash_descriptor(descriptor, size, pulse)
             after = os.fstat(descriptor)
-            if read != size or (after.st_mtime_ns, after.st_ctime_ns) != (before.st_mtime_ns, before.st_ctime_ns):
+            times = (before.st_mtime_ns, before.st_ctime_ns)
+            if not read == after.st_size == size or (after.st_mtime_ns, after.st_ctime_ns) != times:
                 raise SourceChanged("it changed while it was read")
-            self.confirm_unchanged(descriptor, size, waiting.mtime_ns)
         except OSError as error:
             raise _trouble(error, "cannot be read") from error
         finally:
