@@ -15,6 +15,7 @@ import pytest
 from tests.bed.capabilities import DISTBACKUP
 from tests.bed.loop_disks import loop_disk, mounted_at
 from tests.bed.programs import Dsb
+from tests.bed.waiting import wait_until_settled
 from tests.trees import assert_same_tree, build_nasty_tree, describe_tree
 
 pytestmark = pytest.mark.needs("distbackup")
@@ -137,6 +138,7 @@ def test_a_hash_is_believed_while_size_and_time_agree_until_the_file_is_read(for
     former("backup", "one")
     make_unreadable_by_content(same)
     changed.write_text("another content")
+    wait_until_settled(same, changed)
     said = former.dsb.ok("import-distbackup", former.folder)
     assert "2 files kept the hash that distbackup knew." in said
     assert "hashed 1 file" in said

@@ -101,7 +101,7 @@ done
 mkdir -p "$root/proc" "$root/tmp"
 mount -t proc proc "$root/proc"
 for folder in "$PROGRAM" "$PYTHON"; do
-    [ -e "$root$folder" ] || { mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; }
+    [ -n "$(ls -A "$root$folder" 2>/dev/null)" ] || { mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; }
 done
 cd /
 exec chroot "$root" "$@"
