@@ -292,7 +292,13 @@ def test_an_interrupted_verification_goes_on_where_it_was(dsb: Dsb, tmp_path: Pa
 
 
 def is_reading(process: subprocess.Popen[str]) -> bool:
-    """Whether one of its threads waits for the disk."""
+    """Whether it has opened the catalogue and one of its threads waits for the disk."""
+    try:
+        opened = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+    except FileNotFoundError:  # one was closed meanwhile
+        return process.poll() is not None
+    if not any(path.endswith("/distbackup.sqlite") for path in opened):
+        return False
     states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{process.pid}/task").glob("*/stat")]
     return "D" in states or process.poll() is not None
 
