@@ -9,6 +9,7 @@ from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryFlag, EntryKi
 
 _SEEN_FLAGS = (1 << INODE_FLAGS_SHIFT) - 1
 """What ``chattr`` set lies higher, and is only looked up for what is recorded anyway."""
+_RESTLESS = int(EntryFlag.RESTLESS)  # operations of flag classes are slow, and this is done for each entry
 
 
 class FolderComparison(NamedTuple):
@@ -75,7 +76,7 @@ def _may_be_same(before: KnownEntry, entry: Entry) -> bool:
     """The inode says nothing where the file system keeps none (0), or where the tree lies on another device now."""
     return (
         before.object_id is not None
-        and not before.flags & EntryFlag.RESTLESS
+        and not before.flags & _RESTLESS
         and before.kind == entry.kind
         and before.size == entry.size
         and before.mtime_ns == entry.mtime_ns

@@ -14,7 +14,9 @@ _SMALLEST = -(2**63)
 
 def kept_time(nanoseconds: int) -> int:
     """The nearest time that can be kept, in nanoseconds since 1970: from the year 1677 to the year 2262."""
-    return min(max(nanoseconds, _SMALLEST), _LARGEST)
+    if _SMALLEST <= nanoseconds <= _LARGEST:
+        return nanoseconds
+    return _LARGEST if nanoseconds > 0 else _SMALLEST
 
 
 def kept_number(number: int) -> int:
