@@ -109,12 +109,21 @@ def _read_all(
             with meter.lane(file.size):
                 found = _begin(bench, tree, file, past_cache=False).go_on(meter)
         except SourceTrouble as trouble:
-            results.append((file, trouble))
+            # Whether it was deleted or its source is not mounted the walk has told.
+            results.append((file, SourceChanged(str(trouble)) if _is_gone(bench, tree, file) else trouble))
             continue
         if found is None:
             break
         results.append((file, found))
     return results
+
+
+def _is_gone(bench: Bench, tree: VirtualTree, file: UnconfirmedFile) -> bool:
+    real = tree.real_path(file.path)
+    try:
+        return real is None or bench.tree.identify(real, follow=False) is None
+    except SourceTrouble:
+        return False
 
 
 def _begin(bench: Bench, tree: VirtualTree, file: UnconfirmedFile, past_cache: bool) -> SourceReading:
