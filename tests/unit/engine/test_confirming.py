@@ -14,7 +14,7 @@ import pytest
 from distbackupd.engine import confirming
 from distbackupd.engine.confirming import Confirmer
 from distbackupd.model.errors import EngineBusy, Interrupted
-from distbackupd.model.events import ContentsChanged, SourceRotted
+from distbackupd.model.events import ContentsChanged, FileSkipped, SourceRotted
 from distbackupd.planning import settling
 from tests.bed.loop_disks import loop_disk, mounted_at
 from tests.fakes.stopping import StopWhen
@@ -320,3 +320,15 @@ def test_confirm_stopped_says_so_and_the_next_scan_goes_on(scene: Scene) -> None
         scene.scan(StopWhen(lambda: stopped))
     scene.tree.after_open = lambda _path: None
     assert scene.scan().unconfirmed == 0
+
+
+def test_scan_what_is_believed_and_gone_with_its_source_is_not_told_as_skipped(scene: Scene) -> None:
+    scene.write("file", "content")
+    scene.scan()
+    rows = [entry.row for entry in scene.catalogue.files.folder(b"/") if entry.name == b"file"]
+    scene.catalogue.unconfirmed.doubt(rows)
+    scene.real.rename(scene.place / "not mounted")
+    scene.reporter.events.clear()
+    assert scene.scan().skipped == 0
+    assert scene.reporter.told(FileSkipped) == []
+    assert scene.catalogue.unconfirmed.total()[0] == 1
