@@ -226,7 +226,6 @@ def test_journal_catalog_is_taken_by_journalctl(tmp_path: Path) -> None:
 
 PACKAGED = {
     "packaging/dbus/*.conf": "usr/share/dbus-1/system.d",
-    "packaging/dbus/*.service": "usr/share/dbus-1/system-services",
     "packaging/dbus/*.xml": "usr/share/dbus-1/interfaces",
     "packaging/desktop/*.desktop": "etc/xdg/autostart",
     "packaging/distbackupd.toml": "etc/distbackupd",

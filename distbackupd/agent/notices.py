@@ -251,8 +251,10 @@ class Narrator:
 
     def _source_locked(self, news: News) -> Telling:
         self._locked += 1
-        if self._locked <= LOCKED_SHOWN:
-            self._locked_lines.append(_shortened(news.sentence))
+        line = _shortened(news.sentence)
+        # Whoever is not root is told the same of each, without its name.
+        if len(self._locked_lines) < LOCKED_SHOWN and line not in self._locked_lines:
+            self._locked_lines.append(line)
         more = self._locked - len(self._locked_lines)
         lines = [*self._locked_lines, *([f"and {more:,} more"] if more else [])]
         return [_attention("locked", "Some sources need a look", "\n".join(lines))]

@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from distbackupd.cli.backups import backup_wish
 from distbackupd.cli.following import JobView, make_watch
@@ -27,12 +26,7 @@ from distbackupd.model.events import Paused, Resumed
 from distbackupd.model.standing import Answer, Standing
 from distbackupd.model.text import printable
 
-
-class Asking(NamedTuple):
-    """How a command is asked for, and whether the daemon is started for it where this user cannot do it alone."""
-
-    ask: Callable[[DaemonClient, argparse.Namespace], Awaitable[int]]
-    wakes: bool = False
+Asking = Callable[[DaemonClient, argparse.Namespace], Awaitable[int]]
 
 
 def ask(arguments: argparse.Namespace, alone: bool) -> int | None:
@@ -55,7 +49,7 @@ async def _ask(arguments: argparse.Namespace, alone: bool) -> int | None:
             return None
         raise
     try:
-        other = await _other_folder(daemon, arguments, asking.wakes)
+        other = await _other_folder(daemon, arguments)
         if other is not None and alone:
             return None
         if other is not None:
@@ -63,26 +57,27 @@ async def _ask(arguments: argparse.Namespace, alone: bool) -> int | None:
         if arguments.noaction:
             say(f"Would ask distbackupd to {arguments.command_name}")
             return 0
-        return await asking.ask(daemon, arguments)
+        return await asking(daemon, arguments)
     finally:
         daemon.close()
 
 
-async def _other_folder(daemon: DaemonClient, arguments: argparse.Namespace, wakes: bool) -> str | None:
+async def _other_folder(daemon: DaemonClient, arguments: argparse.Namespace) -> str | None:
     """None if the daemon serves the catalogue that is meant, else a sentence.
 
     Meant is what ``-d`` or the environment names, else the catalogue that this user has, else whatever the daemon serves.
+    Raises DaemonAbsent where only that can be meant, and it does not run.
     """
     folder = catalogue_folder(arguments.database, os.environ)
     is_named = arguments.database or os.environ.get("DISTBACKUP_PATH")
     is_free = not is_named and not os.path.exists(folder / CATALOGUE_NAME)
-    may_wake = wakes and is_free and os.path.isdir(SYSTEM_FOLDER)
-    if not await daemon.is_running() and not (may_wake and await daemon.wake()):
+    if not await daemon.is_running():
+        if is_free and os.path.isdir(SYSTEM_FOLDER) and arguments.command_name in _OF_THE_SYSTEM:
+            raise DaemonAbsent("distbackupd does not run, and only root may start it: 'sudo systemctl start distbackupd'")
         return f"distbackupd does not run, so there is nothing to {arguments.command_name}"
-    served = (await daemon.view()).folder
-    if is_free or served in (printable(str(folder)), printable(os.path.realpath(folder))):
+    if is_free or any([await daemon.serves(printable(name)) for name in (str(folder), os.path.realpath(folder))]):
         return None
-    return f"distbackupd serves the catalogue in {served}, not the one in {printable(str(folder))}; nothing was changed"
+    return f"distbackupd serves another catalogue than the one in {printable(str(folder))}; nothing was changed"
 
 
 # --- jobs ---
@@ -319,11 +314,14 @@ def _sessions(told: list[News]) -> list[SessionSummary]:
     return summaries[:SHOWN_SESSIONS]
 
 
-_ASKINGS = {
-    "backup": Asking(_back_up, wakes=True),
-    "eject": Asking(_eject, wakes=True),
-    "status": Asking(_status, wakes=True),
-    "cancel": Asking(_cancel),
-    "pause": Asking(_pause),
-    "resume": Asking(_resume),
+_ASKINGS: dict[str, Asking] = {
+    "backup": _back_up,
+    "eject": _eject,
+    "status": _status,
+    "cancel": _cancel,
+    "pause": _pause,
+    "resume": _resume,
 }
+
+_OF_THE_SYSTEM = ("backup", "eject", "status")
+"""What somebody without a catalogue of his own means of the machine's."""

@@ -50,7 +50,7 @@ def unread_described(unread: Unread) -> dict[str, int]:
 
 def failed_described(failed: FailedScan | None) -> dict[str, object] | None:
     """For machines; None: the last scan came to its end."""
-    return None if failed is None else {"since": failed.since, "reason": failed.reason}
+    return None if failed is None else {"since": failed.since, "reason": failed.reason or None}
 
 
 _KINDS = {

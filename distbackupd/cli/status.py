@@ -11,8 +11,10 @@ from pathlib import Path
 from distbackupd.cli.output import say, say_json
 from distbackupd.cli.problems import failed_described, unread_described
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.braking import standing_brake
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import SessionSummary
+from distbackupd.engine.scan_failures import failed_scan
 from distbackupd.model.standing import Protection, Standing
 from distbackupd.model.text import printable, say_ago, say_count, say_size, say_unconfirmed
 from distbackupd.wiring import current_activity
@@ -51,10 +53,20 @@ def status(session: CommandSession) -> int:
 
 
 def completed(report: Report, session: CommandSession) -> Report:
-    """What the daemon tells, and what only the catalogue knows."""
+    """What the daemon tells everybody, and what only those know who may read the catalogue."""
     catalogue = session.bench.catalogue
+    uuids = {disk.name: disk.uuid for disk in catalogue.disks.all()}
+    shown = report.protection
+    protected = replace(
+        shown,
+        disks=tuple(replace(disk, uuid=uuids.get(disk.name, "")) for disk in shown.disks),
+        wanted=shown.wanted and replace(shown.wanted, uuid=uuids.get(shown.wanted.disk, "")),
+        brake=shown.brake and (standing_brake(session.bench).sentence or shown.brake),
+        failed_scan=shown.failed_scan and (failed_scan(session.bench) or shown.failed_scan),
+    )
     return replace(
         report,
+        protection=protected,
         activity=report.activity or current_activity(session.folder) or "",
         entries=catalogue.files.count()[0],
         sessions=catalogue.sessions.recent(SHOWN_SESSIONS),
@@ -115,7 +127,7 @@ def _described(report: Report) -> dict[str, object]:
     if protected.wanted:
         wanted = {
             "disk": protected.wanted.disk,
-            "uuid": protected.wanted.uuid,
+            "uuid": protected.wanted.uuid or None,
             "copies": protected.wanted.copies,
             "bytes": protected.wanted.size,
             "sentence": protected.wanted.sentence,
@@ -135,7 +147,7 @@ def _described(report: Report) -> dict[str, object]:
         "disks": [
             {
                 "name": disk.name,
-                "uuid": disk.uuid,
+                "uuid": disk.uuid or None,
                 "size": disk.capacity,
                 "objects": disk.objects,
                 "used": disk.used,

@@ -4,9 +4,10 @@ The nouns: the **desk** is what the daemon shows of itself and where jobs are as
 somebody asked for, its **answer** comes when it ended. **News** is an event as it comes over the bus.
 
 ``desk`` what is shown, as the daemon sees it · ``interface`` what is shown, as D-Bus sees it · ``wire`` from one to the
-other and back · ``service`` the daemon's side · ``authority`` who may change things · ``client`` the other side, for
-``dsb`` and the agent · ``login`` sleep and shutdown of the machine · ``connection`` a thread that keeps up a connection ·
-``trouble`` what the bus complains about, in words.
+other and back, and what of it is for everybody · ``service`` the daemon's side · ``authority`` who may change things and
+who may read all · ``limits`` how much at a time · ``client`` the other side, for ``dsb`` and the agent · ``login`` sleep
+and shutdown of the machine · ``connection`` a thread that keeps up a connection · ``trouble`` what the bus complains
+about, in words.
 
-Introspection, bus policy, activation and polkit's action lie in ``packaging/dbus`` and ``packaging/polkit``.
+Introspection, bus policy and polkit's actions lie in ``packaging/dbus`` and ``packaging/polkit``.
 """

@@ -1,4 +1,4 @@
-"""The daemon as its clients see it: ``dsb``, the agent. Nothing here wakes the daemon unless that is said.
+"""The daemon as its clients see it: ``dsb``, the agent. Nothing here starts the daemon: what root stopped stays stopped.
 
     async with DaemonClient() as daemon:
         if await daemon.is_running():
@@ -19,6 +19,7 @@ Every call raises one of four errors, each a sentence for people: :class:`NoBus`
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from typing import Any, TypeVar
 
 from sdbus import (
     DbusAccessDeniedError,
-    DbusFailedError,
     DbusInvalidArgsError,
+    DbusLimitsExceededError,
     DbusNameHasNoOwnerError,
     DbusNoReplyError,
     DbusServiceUnknownError,
@@ -60,7 +61,6 @@ T = TypeVar("T")
 
 _PASSWORD_SECONDS = 330.0
 """A change may have to wait until somebody has typed a password; the daemon itself gives up a little earlier."""
-_STARTING_SECONDS = 90.0
 _ANSWER_SECONDS = 10.0
 _SILENCE = 2.0
 """Seconds without a signal after which the bus is asked whether it is still there."""
@@ -79,7 +79,7 @@ class DaemonAbsent(DistbackupError):
 
 
 class DaemonRefuses(DistbackupError):
-    """The daemon does not let this user change things."""
+    """The daemon does not let this user do that, or not so often."""
 
     exit_code = 2
 
@@ -93,10 +93,9 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class DaemonView:
-    """All that the daemon shows at a moment. ``folder``: of its catalogue, as :func:`printable` shows it."""
+    """All that the daemon shows to everybody at a moment."""
 
     version: str
-    folder: str
     standing: Standing
     protection: Protection
 
@@ -105,10 +104,17 @@ Change = News | Standing | Protection | Answer | Presence
 
 
 class DaemonClient:
-    """A connection to the system bus for one asyncio loop; a context manager. Raises NoBus when it is entered."""
+    """A connection to the system bus for one asyncio loop; a context manager. Raises NoBus when it is entered.
 
-    def __init__(self) -> None:
+    ``whole``: hear the events in whole, with the paths that they name, and also those that are not for everybody. Root may;
+    others would be asked for a password.
+    """
+
+    def __init__(self, whole: bool | None = None) -> None:
         self._bus: SdBus | None = None
+        self._whole = os.geteuid() == 0 if whole is None else whole
+        self._last = 0
+        self._asked: set[int] = set()
 
     async def __aenter__(self) -> DaemonClient:
         await self.connect()
@@ -138,17 +144,9 @@ class DaemonClient:
         with _in_words():
             return bool(await call_bus(self._connected, "NameHasOwner", "s", BUS_NAME))
 
-    async def wake(self) -> bool:
-        """Have the daemon started if it does not run; whether it runs now. It may take the daemon a while to begin."""
-        with _in_words():
-            names = await call_bus(self._connected, "ListActivatableNames")
-            if BUS_NAME not in names:
-                return await self.is_running()
-            try:
-                await call_bus(self._connected, "StartServiceByName", "su", BUS_NAME, 0, seconds=_STARTING_SECONDS)
-            except (DbusFailedError, TimeoutError):
-                return False
-            return True
+    async def serves(self, folder: str) -> bool:
+        """Whether its catalogue lies in this folder, as :func:`printable` shows it."""
+        return await self._ask(self._manager.serves(folder))
 
     async def view(self) -> DaemonView:
         """All that it shows now."""
@@ -156,7 +154,8 @@ class DaemonClient:
 
     async def events(self, since: int = 0) -> list[News]:
         """Events with a higher number, oldest first, as far back as the daemon keeps them (some hundreds)."""
-        return [News(*wire) for wire in await self._ask(self._manager.events(since))]
+        told = self._manager.details(since) if self._whole else self._manager.events(since)
+        return [News(*wire) for wire in await self._ask(told)]
 
     async def subscribe(self) -> AsyncIterator[Change]:
         """What happens from now on, in the order in which it happens; never ends.
@@ -166,6 +165,9 @@ class DaemonClient:
         """
         heard: asyncio.Queue[Any] = asyncio.Queue()
         kept: list[object] = []
+        if self._whole and await self.is_running():
+            # From here on events are asked for when a signal says that there are some.
+            self._last = max((news.number for news in await self.events()), default=0)
         with _in_words():
             for sender, path, interface, member in (
                 (BUS_NAME, OBJECT_PATH, INTERFACE, "Told"),
@@ -180,15 +182,15 @@ class DaemonClient:
 
     async def back_up(self, disk: str, wish: BackupWish | None = None) -> int:
         """Ask for a session with this disk (name or UUID); the job's number, its :class:`Answer` comes later."""
-        return await self._ask(self._manager.back_up(disk, wish_options(wish or BackupWish())))
+        return await self._job(self._manager.back_up(disk, wish_options(wish or BackupWish())))
 
     async def eject(self, disk: str) -> int:
         """Ask for this disk to be unmounted and switched off; the job's number."""
-        return await self._ask(self._manager.eject(disk))
+        return await self._job(self._manager.eject(disk))
 
     async def scan(self) -> int:
         """Ask for a scan of all sources; the job's number."""
-        return await self._ask(self._manager.scan())
+        return await self._job(self._manager.scan())
 
     async def cancel(self, job: int = 0) -> bool:
         """Stop this job, or whatever is at work; False: there was nothing to stop."""
@@ -206,6 +208,37 @@ class DaemonClient:
     def _connected(self) -> SdBus:
         assert self._bus is not None, "a DaemonClient is used within its context"
         return self._bus
+
+    async def _job(self, answer: Awaitable[int]) -> int:
+        job = await self._ask(answer)
+        self._asked.add(job)
+        return job
+
+    async def _news(self, told: News) -> list[News]:
+        """What a signal tells: that event, or all that happened since the last one, in whole."""
+        if not self._whole:
+            return [told]
+        return [] if told.number <= self._last else await self._missed()
+
+    async def _missed(self) -> list[News]:
+        if not self._whole:
+            return []
+        try:
+            missed = await self.events(self._last)
+        except DaemonAbsent:
+            return []
+        self._last = max((news.number for news in missed), default=self._last)
+        return missed
+
+    async def _in_whole(self, answer: Answer) -> Answer:
+        """An answer as whoever asked may know it."""
+        if not self._whole and answer.job not in self._asked:
+            return answer
+        self._asked.discard(answer.job)
+        try:
+            return Answer(answer.job, *await self._ask(self._manager.outcome(answer.job)))
+        except (DaemonAbsent, DaemonRefuses):
+            return answer
 
     async def _ask(self, answer: Awaitable[T]) -> T:
         with _in_words():
@@ -227,9 +260,12 @@ class DaemonClient:
                 content = message.get_contents()
                 match message.member:
                     case "Told":
-                        yield News(*content)
+                        for news in await self._news(News(*content)):
+                            yield news
                     case "Answered":
-                        yield Answer(*content)
+                        for news in await self._missed():
+                            yield news
+                        yield await self._in_whole(Answer(*content))
                     case "PropertiesChanged" if shown is not None and content[0] == INTERFACE:
                         before, shown = shown, shown | content[1]
                         if standing_from(shown) != standing_from(before):
@@ -262,9 +298,7 @@ class DaemonClient:
 
 
 def _view(properties: dict[str, Variant]) -> DaemonView:
-    return DaemonView(
-        properties["Version"][1], properties["Folder"][1], standing_from(properties), protection_from(properties)
-    )
+    return DaemonView(properties["Version"][1], standing_from(properties), protection_from(properties))
 
 
 @contextmanager
@@ -272,7 +306,7 @@ def _in_words() -> Iterator[None]:
     """Errors of the bus become sentences."""
     try:
         yield
-    except DbusAccessDeniedError as error:
+    except (DbusAccessDeniedError, DbusLimitsExceededError) as error:
         raise DaemonRefuses(str(error)) from error
     except DbusInvalidArgsError as error:
         raise UsageError(str(error)) from error

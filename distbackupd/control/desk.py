@@ -31,7 +31,7 @@ class Desk(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where the catalogue lies: a ``dsb`` that works with another one must not ask here."""
+        """Where the catalogue lies: a ``dsb`` that works with another one must not ask here. Not for everybody."""
 
     def standing(self) -> Standing:
         """What it is doing."""
@@ -42,14 +42,20 @@ class Desk(Protocol):
     def told_since(self, number: int) -> Sequence[Told]:
         """Events with a higher number, oldest first, as far back as they are kept (some hundreds)."""
 
-    def ask_backup(self, disk: str, wish: BackupWish) -> int:
-        """A session with this disk (its name or UUID); the job's number. A wrong name is told by the answer."""
+    def ask_backup(self, user: int, disk: str, wish: BackupWish) -> int:
+        """A session with this disk (its name or UUID); the job's number. A wrong name is told by the answer.
 
-    def ask_eject(self, disk: str) -> int:
+        ``user``: who asks. Raises TooMuchAsked, as the next two.
+        """
+
+    def ask_eject(self, user: int, disk: str) -> int:
         """End the session of this disk if it has one, unmount, lock and power off; the job's number."""
 
-    def ask_scan(self) -> int:
+    def ask_scan(self, user: int) -> int:
         """Scan all sources; the job's number."""
+
+    def outcome(self, user: int, job: int) -> Answer | None:
+        """How this job ended, in whole; None if it has not, or is nothing that this user may know."""
 
     def cancel(self, job: int = 0) -> bool:
         """Stop this job as soon as nothing is left half-done, or take it back; 0: whatever is at work. False: nothing is."""

@@ -23,6 +23,8 @@ WireNews = tuple[int, int, str, int, str, str, dict[str, str]]
 """Number, unix time, kind, severity, disk, sentence, fields."""
 WireAnswer = tuple[int, int, str]
 """Job, exit code, sentence."""
+WireOutcome = tuple[int, str]
+"""Exit code, sentence."""
 
 NEWS_SIGNATURE = "txsissa{ss}"
 NEWS_NAMES = ("number", "time", "kind", "severity", "disk", "sentence", "fields")
@@ -37,11 +39,6 @@ class Manager1(DbusInterfaceCommonAsync, interface_name=INTERFACE):
     @dbus_property_async("s", DbusPropertyConstFlag)
     def version(self) -> str:
         """Of the program."""
-        raise NotImplementedError
-
-    @dbus_property_async("s", DbusPropertyConstFlag)
-    def folder(self) -> str:
-        """Where its catalogue lies."""
         raise NotImplementedError
 
     @dbus_property_async("s", DbusPropertyEmitsChangeFlag)
@@ -146,7 +143,22 @@ class Manager1(DbusInterfaceCommonAsync, interface_name=INTERFACE):
 
     @dbus_method_async("t", f"a({NEWS_SIGNATURE})", _ANYBODY, ("events",), ("since",))
     async def events(self, since: int) -> list[WireNews]:
-        """What was told after this number."""
+        """What was told to everybody after this number."""
+        raise NotImplementedError
+
+    @dbus_method_async("t", f"a({NEWS_SIGNATURE})", _ANYBODY, ("events",), ("since",))
+    async def details(self, since: int) -> list[WireNews]:
+        """All that was told after this number, in whole."""
+        raise NotImplementedError
+
+    @dbus_method_async("t", "is", _ANYBODY, ("exit_code", "sentence"), ("job",))
+    async def outcome(self, job: int) -> WireOutcome:
+        """How a job ended, in whole."""
+        raise NotImplementedError
+
+    @dbus_method_async("s", "b", _ANYBODY, ("served",), ("folder",))
+    async def serves(self, folder: str) -> bool:
+        """Whether the catalogue lies in this folder."""
         raise NotImplementedError
 
     @dbus_signal_async(NEWS_SIGNATURE, NEWS_NAMES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from sdbus import (
+    DbusAccessDeniedError,
     DbusInvalidArgsError,
+    DbusLimitsExceededError,
     SdBus,
     SdBusLibraryError,
     dbus_method_async_override,
@@ -19,12 +21,23 @@ from sdbus import (
 from sdbus.sd_bus_internals import NameQueueFlag, SdBusRequestNameInQueueError
 
 from distbackupd import __version__
-from distbackupd.control.authority import Authority
+from distbackupd.control.authority import Action, Authority
 from distbackupd.control.connection import BusThread
 from distbackupd.control.desk import Desk
-from distbackupd.control.interface import BUS_NAME, INTERFACE, OBJECT_PATH, Manager1, Variant, WireNews
-from distbackupd.control.wire import answer_of, news_of, protection_properties, standing_properties, wish_from
-from distbackupd.model.events import FileSkipped
+from distbackupd.control.interface import BUS_NAME, INTERFACE, OBJECT_PATH, Manager1, Variant, WireNews, WireOutcome
+from distbackupd.control.limits import Pace
+from distbackupd.control.wire import (
+    LONGEST_PATH,
+    answer_of,
+    details_of,
+    disk_named,
+    news_of,
+    outcome_of,
+    protection_properties,
+    standing_properties,
+    wish_from,
+)
+from distbackupd.model.errors import TooMuchAsked
 from distbackupd.model.standing import Answer, Protection, Standing, Told
 from distbackupd.model.text import printable
 
@@ -32,6 +45,9 @@ log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 0.5
 """Seconds between two ``PropertiesChanged``."""
+
+_LISTS_AT_ONCE, _LISTS_A_SECOND = 30, 3.0
+"""So many lists of events a user may ask for; each is some hundred sentences."""
 
 
 class ControlService:
@@ -94,9 +110,9 @@ class _Announcer:
         self._post(self._soon)
 
     def told(self, told: Told) -> None:
-        # Names of files are nobody's business but root's, and there may be a million of them.
-        if not isinstance(told.event, FileSkipped):
-            self._post(self._emit_told, told)
+        news = news_of(told)
+        if news is not None:
+            self._post(self._emit_told, news)
 
     def answered(self, answer: Answer) -> None:
         self._post(self._emit_answered, answer)
@@ -121,9 +137,9 @@ class _Announcer:
             with suppress(SdBusLibraryError):  # the bus has ended: that is found out, and told, elsewhere
                 self._manager.properties_changed.emit((INTERFACE, changed, []))
 
-    def _emit_told(self, told: Told) -> None:
+    def _emit_told(self, news: WireNews) -> None:
         with suppress(SdBusLibraryError):
-            self._manager.told.emit(news_of(told))
+            self._manager.told.emit(news)
 
     def _emit_answered(self, answer: Answer) -> None:
         with suppress(SdBusLibraryError):
@@ -131,24 +147,29 @@ class _Announcer:
 
 
 class _Manager(Manager1):
-    """The object on the bus."""
+    """The object on the bus.
+
+    Properties and signals are for everybody. Each method says by its first line whom it is for.
+    """
 
     def __init__(self, desk: Desk, authority: Authority) -> None:
         super().__init__()
         self._desk = desk
         self._authority = authority
+        self._lists = Pace(_LISTS_AT_ONCE, _LISTS_A_SECOND)
+        self._made: tuple[Standing, Protection, dict[str, Variant]] | None = None
 
     def shown(self) -> dict[str, Variant]:
         """All properties that change, by their names."""
-        return standing_properties(self._desk.standing()) | protection_properties(self._desk.protection())
+        standing, protection = self._desk.standing(), self._desk.protection()
+        # Whoever reads them all, again and again, costs next to nothing.
+        if self._made is None or self._made[0] is not standing or self._made[1] is not protection:
+            self._made = (standing, protection, standing_properties(standing) | protection_properties(protection))
+        return self._made[2]
 
     @dbus_property_async_override()
     def version(self) -> str:
         return __version__
-
-    @dbus_property_async_override()
-    def folder(self) -> str:
-        return printable(str(self._desk.folder))
 
     @dbus_property_async_override()
     def state(self) -> Any:
@@ -208,53 +229,91 @@ class _Manager(Manager1):
 
     @dbus_method_async_override()
     async def back_up(self, disk: str, options: dict[str, Variant]) -> int:
-        try:
-            wish = wish_from(options)
-        except ValueError as error:
-            raise DbusInvalidArgsError(str(error)) from error
-        user = await self._permitted()
-        log.info("user %d asks for a backup to %s", user, printable(disk))
-        return self._desk.ask_backup(disk, wish)
+        with _in_words():
+            name, wish = disk_named(disk), wish_from(options)
+        user = await self._permitted(Action.MANAGE)
+        with _in_words():
+            job = self._desk.ask_backup(user, name, wish)
+        log.info("user %d asks for a backup to %s", user, printable(name))
+        return job
 
     @dbus_method_async_override()
     async def eject(self, disk: str) -> int:
-        user = await self._permitted()
-        log.info("user %d asks to eject %s", user, printable(disk))
-        return self._desk.ask_eject(disk)
+        with _in_words():
+            name = disk_named(disk)
+        user = await self._permitted(Action.MANAGE)
+        with _in_words():
+            job = self._desk.ask_eject(user, name)
+        log.info("user %d asks to eject %s", user, printable(name))
+        return job
 
     @dbus_method_async_override()
     async def scan(self) -> int:
-        user = await self._permitted()
+        user = await self._permitted(Action.MANAGE)
+        with _in_words():
+            job = self._desk.ask_scan(user)
         log.info("user %d asks for a scan", user)
-        return self._desk.ask_scan()
+        return job
 
     @dbus_method_async_override()
     async def cancel(self, job: int) -> bool:
-        user = await self._permitted()
+        user = await self._permitted(Action.MANAGE)
         log.info("user %d cancels %s", user, f"job {job}" if job else "the work in hand")
         return self._desk.cancel(job)
 
     @dbus_method_async_override()
     async def pause(self) -> None:
-        await self._permitted()
+        await self._permitted(Action.MANAGE)
         self._desk.pause()
 
     @dbus_method_async_override()
     async def resume(self) -> None:
-        await self._permitted()
+        await self._permitted(Action.MANAGE)
         self._desk.resume()
 
     @dbus_method_async_override()
     async def events(self, since: int) -> list[WireNews]:
-        is_root = await self._authority.user(_sender()) == 0
-        return [news_of(told) for told in self._desk.told_since(since) if is_root or not isinstance(told.event, FileSkipped)]
+        user = await self._authority.user(_sender())
+        if user:
+            self._lists.spend(user)
+        return [news for told in self._desk.told_since(since) if (news := news_of(told)) is not None]
+
+    @dbus_method_async_override()
+    async def details(self, since: int) -> list[WireNews]:
+        user = await self._permitted(Action.READ_DETAILS)
+        if user:
+            self._lists.spend(user)
+        return [details_of(told) for told in self._desk.told_since(since)]
+
+    @dbus_method_async_override()
+    async def outcome(self, job: int) -> WireOutcome:
+        answer = self._desk.outcome(await self._authority.user(_sender()), job)
+        if answer is None:
+            raise DbusAccessDeniedError("this job has not ended, or it is none of yours; nothing was told")
+        return outcome_of(answer)
+
+    @dbus_method_async_override()
+    async def serves(self, folder: str) -> bool:
+        # Everybody may ask: whether a guess is right tells nothing about what lies there.
+        return len(folder) <= LONGEST_PATH and folder == printable(str(self._desk.folder))
 
     def _shown(self, name: str) -> Any:
         return self.shown()[name][1]
 
-    async def _permitted(self) -> int:
-        """The caller's user number, if it may change things. Raises DbusAccessDeniedError."""
-        return await self._authority.demand(_sender())
+    async def _permitted(self, action: Action) -> int:
+        """The caller's user number, if it may do this. Raises DbusAccessDeniedError, DbusLimitsExceededError."""
+        return await self._authority.demand(_sender(), action)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What cannot be meant, and what is too much, become errors of D-Bus."""
+    try:
+        yield
+    except ValueError as error:
+        raise DbusInvalidArgsError(str(error)) from error
+    except TooMuchAsked as error:
+        raise DbusLimitsExceededError(str(error)) from error
 
 
 def _sender() -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distbackupd.control.desk import Listener
 from distbackupd.daemon.inbox import Inbox
+from distbackupd.daemon.jobs import Jobs
 from distbackupd.model.errors import Interrupted
 from distbackupd.model.events import Event, FileSkipped, Paused, Resumed
 from distbackupd.model.inbox import Asked, BackupAsked, EjectAsked, JobDue, ScanAsked
@@ -46,7 +47,7 @@ class Board:
         self._protection = Protection()
         self._told: deque[Told] = deque(maxlen=_KEPT_EVENTS)
         self._listeners: list[Listener] = []
-        self._jobs = 0
+        self._jobs = Jobs()
         self._last_number = 0
 
     # --- what the daemon shows ---
@@ -82,6 +83,7 @@ class Board:
         """A job that was asked for has ended."""
         answer = Answer(job, exit_code, sentence)
         with self._lock:
+            self._jobs.close(answer)
             self._each(lambda listener: listener.answered(answer))
 
     # --- what others see and ask ---
@@ -106,20 +108,26 @@ class Board:
         with self._lock:
             return [told for told in self._told if told.number > number]
 
-    def ask_backup(self, disk: str, wish: BackupWish) -> int:
+    def ask_backup(self, user: int, disk: str, wish: BackupWish) -> int:
         """See :class:`~distbackupd.control.desk.Desk`."""
-        return self._ask(lambda job: BackupAsked(job, disk, wish))
+        return self._ask(user, lambda job: BackupAsked(job, disk, wish))
 
-    def ask_eject(self, disk: str) -> int:
+    def ask_eject(self, user: int, disk: str) -> int:
         """See :class:`~distbackupd.control.desk.Desk`."""
+        job = self._ask(user, lambda job: EjectAsked(job, disk))
         standing = self.standing()
         if standing.disk and disk in (standing.disk, self._uuid_of(standing.disk)):
             self._inbox.cancel(f"{standing.disk} is to be ejected")
-        return self._ask(lambda job: EjectAsked(job, disk))
+        return job
 
-    def ask_scan(self) -> int:
+    def ask_scan(self, user: int) -> int:
         """See :class:`~distbackupd.control.desk.Desk`."""
-        return self._ask(ScanAsked)
+        return self._ask(user, ScanAsked)
+
+    def outcome(self, user: int, job: int) -> Answer | None:
+        """See :class:`~distbackupd.control.desk.Desk`."""
+        with self._lock:
+            return self._jobs.outcome(user, job)
 
     def cancel(self, job: int = 0) -> bool:
         """See :class:`~distbackupd.control.desk.Desk`."""
@@ -156,10 +164,9 @@ class Board:
 
         return end
 
-    def _ask(self, make: Callable[[int], Asked]) -> int:
+    def _ask(self, user: int, make: Callable[[int], Asked]) -> int:
         with self._lock:
-            self._jobs += 1
-            job = self._jobs
+            job = self._jobs.open(user)
         self._inbox.post(make(job))
         return job
 

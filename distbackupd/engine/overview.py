@@ -161,9 +161,9 @@ def protection(bench: Bench) -> Protection:
 
 
 def idle_sentence(state: Protection) -> str:
-    """``idle; 412 GB on 3 disks: 1.2 GB without a copy, 10.8 GB with two or more; bring music-01: ...``."""
+    """``idle; 412 GB on 3 disks: 1.2 GB without a copy, 10.8 GB with two or more; bring music-01: ...``; for everybody."""
     total = sum(state.bytes_by_copies.values())
-    failed = f"; {state.failed_scan.sentence}" if state.failed_scan else ""
+    failed = f"; {state.failed_scan.public_sentence}" if state.failed_scan else ""
     if not total:
         return f"idle{failed or '; nothing is scanned yet'}"
     none, one = (state.bytes_by_copies.get(copies, 0) for copies in (0, 1))

@@ -37,6 +37,10 @@ class UsageError(DistbackupError):
     exit_code = 2
 
 
+class TooMuchAsked(UsageError):
+    """So much that was asked for waits already that no more is taken. Nothing was changed."""
+
+
 class SourceTrouble(DistbackupError):
     """One source file or folder could not be used. It is skipped and reported; nothing is deleted because of it."""
 

@@ -76,12 +76,18 @@ NOTHING_UNREAD = Unread()
 
 @dataclass(frozen=True, slots=True)
 class FailedScan:
-    """No scan has come to its end since one failed, at ``since`` (unix seconds), for a ``reason``."""
+    """No scan has come to its end since one failed, at ``since`` (unix seconds), for a ``reason``; empty: not for you."""
 
     since: int
     reason: str
 
     @property
     def sentence(self) -> str:
-        """What is told to people."""
-        return f"the last scan failed: {self.reason}; what changed since the last good one has no copy yet"
+        """What is told to people who may read everything."""
+        why = f": {self.reason}" if self.reason else ""
+        return f"the last scan failed{why}; what changed since the last good one has no copy yet"
+
+    @property
+    def public_sentence(self) -> str:
+        """What is told to everybody: the reason may name files."""
+        return FailedScan(self.since, "").sentence

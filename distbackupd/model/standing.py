@@ -10,7 +10,7 @@ from distbackupd.model.problems import NOTHING_UNREAD, FailedScan, Unread
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the daemon is doing. ``sentence`` is the line that ``systemctl status`` shows.
+    """What the daemon is doing. ``sentence`` is the line that ``systemctl status`` shows to everybody, so it has no paths.
 
     ``state``: ``opening``, ``idle``, ``paused``, ``scanning``, ``session`` (with ``disk``) or ``stopping``. A job at work
     that is paused has the state ``paused``. Of the innermost ``activity`` (``hashing``, ``copying``; empty: none): how
@@ -30,7 +30,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class DiskStanding:
-    """One enrolled disk. Bytes; ``only_here``: bytes of living objects of which it holds the only copy. Unix seconds."""
+    """One enrolled disk. Bytes; ``only_here``: bytes of living objects of which it holds the only copy. Unix seconds.
+
+    ``uuid`` is empty where it comes from the bus, which tells it to nobody.
+    """
 
     name: str
     uuid: str

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from systemd import journal
 
 from distbackupd.model.events import Event
+from distbackupd.model.text import printable
 
 IDENTIFIER = "distbackupd"
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
@@ -26,7 +27,7 @@ _log = logging.getLogger("distbackupd")
 
 
 def tell(event: Event) -> None:
-    """Log an event's sentence, for the handlers below with all it knows. Thread-safe."""
+    """Log an event's sentence in one line, for the handlers below with all it knows. Thread-safe."""
     _log.log(_LEVELS[event.severity], "%s", event.sentence, extra={"event": event})
 
 
@@ -35,6 +36,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, send: Callable[..., Any] = journal.send) -> None:
         super().__init__()
+        self.setFormatter(OneLine())
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -51,7 +53,15 @@ class JournalHandler(logging.Handler):
             self.handleError(record)
 
 
-class LevelPrefix(logging.Formatter):
+class OneLine(logging.Formatter):
+    """A record is one line, whatever names it speaks of; only the traceback of a bug has more, below it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging names it
+        """The line."""
+        return printable(super().formatMessage(record))
+
+
+class LevelPrefix(OneLine):
     """Begins each line with its syslog level, ``<5>``, which systemd takes off and files."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -79,12 +89,12 @@ def make_handler(stream: TextIO = sys.stderr, socket: str = JOURNAL_SOCKET) -> l
     """
     if not is_captured(stream):
         handler: logging.Handler = logging.StreamHandler(stream)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(OneLine())
     elif os.path.exists(socket):
         handler = JournalHandler()
     else:
         handler = logging.StreamHandler(stream)
-        handler.setFormatter(LevelPrefix("%(message)s"))
+        handler.setFormatter(LevelPrefix())
     return handler
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from systemd import daemon
 
+from distbackupd.model.text import printable
 from distbackupd.notify.journal import sendable
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def ready() -> bool:
 
 def status(text: str) -> bool:
     """The line that ``systemctl status`` shows."""
-    return notify("STATUS=" + text.replace("\n", " "))
+    # Whatever name is in it, it is one assignment: the next line would be taken for another one, such as MAINPID=.
+    return notify("STATUS=" + printable(text.replace("\n", " ")))
 
 
 def reloading() -> bool:

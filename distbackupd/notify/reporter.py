@@ -45,13 +45,13 @@ class JournalReporter:
         self._activities: list[tuple[Progress, float]] = []
         self._shown_at = float("-inf")
         self.trouble = ""
-        """What went wrong with the last disk, until a session begins; empty: nothing."""
+        """What went wrong with the last disk, in words for everybody, until a session begins; empty: nothing."""
 
     def tell(self, event: Event) -> None:
         """One journal entry; a session's events also name the disk in the standing."""
         self._beat()
         if isinstance(event, SessionFailed | DiskRefused):
-            self.trouble = event.sentence
+            self.trouble = event.public_sentence
         if isinstance(event, SessionStarted):
             self._subject, self._state = event.disk, "session"
             self.trouble = ""

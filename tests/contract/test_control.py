@@ -47,6 +47,10 @@ PROTECTION = Protection(
     {0: 5, 1: 1 << 40}, (DiskStanding("one", "u-1", 4, 3, 2, 1, None),), DiskWanted("one", "u-1", 1, 1 << 40), 1_700_000_000
 )
 
+PUBLIC_PROTECTION = Protection(
+    {0: 5, 1: 1 << 40}, (DiskStanding("one", "", 4, 3, 2, 1, None),), DiskWanted("one", "", 1, 1 << 40), 1_700_000_000
+)
+
 
 @pytest.fixture
 def bus() -> Iterator[SystemBus]:
@@ -75,15 +79,17 @@ def service(bus: SystemBus, desk: FakeDesk) -> Iterator[ControlService]:
         yield running
 
 
-def ask(question: Callable[[DaemonClient], Awaitable[T]]) -> T:
+def ask(question: Callable[[DaemonClient], Awaitable[T]], whole: bool | None = None) -> T:
     async def answer() -> T:
-        async with DaemonClient() as daemon:
+        async with DaemonClient(whole) as daemon:
             return await question(daemon)
 
     return asyncio.run(answer())
 
 
-def heard(act: Callable[[], object], until: Callable[[list[Change]], object], seconds: float = 10) -> list[Change]:
+def heard(
+    act: Callable[[], object], until: Callable[[list[Change]], object], seconds: float = 10, whole: bool | None = None
+) -> list[Change]:
     """What a client hears from the moment of ``act`` until it heard enough."""
 
     async def listen(daemon: DaemonClient) -> list[Change]:
@@ -97,7 +103,7 @@ def heard(act: Callable[[], object], until: Callable[[list[Change]], object], se
                     break
         return changes
 
-    return ask(listen)
+    return ask(listen, whole)
 
 
 def call(bus: SystemBus, method: str, *words: str, user: str | None = None) -> tuple[int, str]:
@@ -113,7 +119,13 @@ def test_view_is_what_the_desk_shows(service: ControlService, desk: FakeDesk) ->
     desk.stand(COPYING)
     desk.protect(PROTECTION)
     view = ask(DaemonClient.view)
-    assert view == DaemonView(__version__, "/srv/catalogue of Jürgen", COPYING, PROTECTION)
+    assert view == DaemonView(__version__, COPYING, PUBLIC_PROTECTION)
+
+
+def test_serves_tells_whether_a_guess_is_right_and_not_what_would_be(service: ControlService) -> None:
+    assert ask(lambda daemon: daemon.serves("/srv/catalogue of Jürgen"))
+    assert not ask(lambda daemon: daemon.serves("/srv/other"))
+    assert not ask(lambda daemon: daemon.serves("/" * 1_000_000))
 
 
 def members(interface: ElementTree.Element) -> dict[tuple[str, str], object]:
@@ -180,7 +192,7 @@ def test_changes_of_protection_are_heard_and_what_stays_is_not_sent_again(servic
         desk.stand(Standing())
         desk.protect(PROTECTION)
 
-    assert heard(act, lambda changes: len(changes) == 3)[2] == PROTECTION
+    assert heard(act, lambda changes: len(changes) == 3)[2] == PUBLIC_PROTECTION
 
 
 def test_events_come_after_a_number(service: ControlService, desk: FakeDesk) -> None:
@@ -197,9 +209,12 @@ def test_names_of_skipped_files_are_for_root_and_never_broadcast(
         desk.tell(Told(1, 1_700_000_000, FileSkipped(b"/private", "it changed")))
         desk.tell(Told(2, 1_700_000_000, Paused()))
 
-    changes = heard(act, lambda changes: isinstance(changes[-1], News))
-    assert [change.number for change in changes if isinstance(change, News)] == [2]
+    # Root asks for what no signal carries.
+    changes = heard(act, lambda changes: isinstance(changes[-1], News) and changes[-1].number == 2)
+    assert [change.number for change in changes if isinstance(change, News)] == [1, 2]
     assert [news.number for news in ask(lambda daemon: daemon.events())] == [1, 2]
+    public = heard(act, lambda changes: isinstance(changes[-1], News), whole=False)
+    assert [change.number for change in public if isinstance(change, News)] == [2]
     status, printed = call(bus, "Events", "t", "0", user="nobody")
     assert status == 0
     assert "/private" not in printed
@@ -334,9 +349,11 @@ def test_second_service_warns_and_serves_when_the_first_has_ended(
     other = FakeDesk(Path("/srv/other"))
     with serving(other):
         assert "another program serves org.distbackupd on the system bus" in warnings(caplog)[0]
-        assert ask(DaemonClient.view).folder == "/srv/catalogue of Jürgen"
+        assert ask(lambda daemon: daemon.serves("/srv/catalogue of Jürgen"))
         service.stop()
-        wait_until(lambda: ask(DaemonClient.is_running) and ask(DaemonClient.view).folder == "/srv/other", "the second one")
+        wait_until(
+            lambda: ask(DaemonClient.is_running) and ask(lambda daemon: daemon.serves("/srv/other")), "the second one"
+        )
 
 
 # --- clients without a daemon ---
@@ -350,7 +367,6 @@ def test_client_without_a_bus_says_so(bus: SystemBus) -> None:
 
 def test_client_without_a_daemon_says_so(bus: SystemBus) -> None:
     assert ask(DaemonClient.is_running) is False
-    assert ask(DaemonClient.wake) is False
     with pytest.raises(DaemonAbsent, match="distbackupd does not run: 'systemctl start distbackupd' starts it"):
         ask(DaemonClient.view)
 

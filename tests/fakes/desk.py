@@ -18,6 +18,8 @@ class FakeDesk:
         self.asked: list[tuple[object, ...]] = []
         self.events: list[Told] = []
         self.listeners: list[Listener] = []
+        self.askers: dict[int, int] = {}
+        self.answers: dict[int, Answer] = {}
         self._standing = Standing()
         self._protection = Protection()
 
@@ -30,14 +32,17 @@ class FakeDesk:
     def told_since(self, number: int) -> Sequence[Told]:
         return [told for told in self.events if told.number > number]
 
-    def ask_backup(self, disk: str, wish: BackupWish) -> int:
-        return self._ask("backup", disk, wish)
+    def ask_backup(self, user: int, disk: str, wish: BackupWish) -> int:
+        return self._ask("backup", disk, wish, user=user)
 
-    def ask_eject(self, disk: str) -> int:
-        return self._ask("eject", disk)
+    def ask_eject(self, user: int, disk: str) -> int:
+        return self._ask("eject", disk, user=user)
 
-    def ask_scan(self) -> int:
-        return self._ask("scan")
+    def ask_scan(self, user: int) -> int:
+        return self._ask("scan", user=user)
+
+    def outcome(self, user: int, job: int) -> Answer | None:
+        return self.answers.get(job) if user in (0, self.askers.get(job)) else None
 
     def cancel(self, job: int = 0) -> bool:
         self._ask("cancel", job)
@@ -71,9 +76,12 @@ class FakeDesk:
             listener.told(told)
 
     def answer(self, answer: Answer) -> None:
+        self.answers[answer.job] = answer
         for listener in list(self.listeners):
             listener.answered(answer)
 
-    def _ask(self, *words: object) -> int:
+    def _ask(self, *words: object, user: int | None = None) -> int:
         self.asked.append(words)
+        if user is not None:
+            self.askers[len(self.asked)] = user
         return len(self.asked)

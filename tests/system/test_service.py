@@ -369,10 +369,22 @@ def test_everybody_sees_how_it_stands_and_administrators_change_it(station: Stat
 BUS = ("org.distbackupd", "/org/distbackupd")
 
 
-def test_asking_over_d_bus_starts_it(station: Station) -> None:
+def test_what_root_stopped_stays_stopped_whatever_an_ordinary_user_asks(station: Station) -> None:
     station.machine.run("systemctl", "stop", UNIT)
-    assert "Now: " in station.machine.run("dsb", "status", user="guest")
-    assert station.machine.properties(UNIT)["ActiveState"] == "active"
+    refused = station.machine.attempt("dsb", "status", user="guest")
+    sentence = "distbackupd does not run, and only root may start it: 'sudo systemctl start distbackupd'"
+    assert (refused.returncode, refused.stderr) == (2, f"dsb: {sentence}\n")
+    bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+    attacks = [
+        ["busctl", "call", *BUS, "org.distbackupd.Manager1", "Scan"],
+        ["busctl", "get-property", *BUS, "org.distbackupd.Manager1", "State"],
+        ["busctl", "call", *bus, "StartServiceByName", "su", BUS[0], "0"],
+        ["systemctl", "--no-ask-password", "start", UNIT],
+    ]
+    for attack in attacks:
+        assert station.machine.attempt(*attack, user="guest").returncode != 0, attack
+    assert station.machine.properties(UNIT)["ActiveState"] == "inactive"
+    station.machine.run("systemctl", "start", UNIT)
 
 
 def test_d_bus_tells_what_the_shipped_description_says(station: Station) -> None:

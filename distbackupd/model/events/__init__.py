@@ -35,9 +35,19 @@ from distbackupd.model.events.sources import (
     SourceLocked,
     WatchLimited,
 )
-from distbackupd.model.events.standing import Braked, BrakeLifted, BrakeReleased, ClockWrong, Paused, Remark, Resumed
+from distbackupd.model.events.standing import (
+    BRAKE_IS_ON,
+    Braked,
+    BrakeLifted,
+    BrakeReleased,
+    ClockWrong,
+    Paused,
+    Remark,
+    Resumed,
+)
 
 __all__ = [
+    "BRAKE_IS_ON",
     "BadCopyFound",
     "BrakeLifted",
     "BrakeReleased",

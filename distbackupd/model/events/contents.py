@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distbackupd.model.events.base import DiskEvent, Event
+from distbackupd.model.events.base import THE_JOURNAL, DiskEvent, Event, Figure, written
 from distbackupd.model.text import printable, say_count
 
 
@@ -23,6 +23,10 @@ class BadCopyFound(DiskEvent):
     def sentence(self) -> str:
         name = f" ({printable(self.path)})" if self.path else ""
         return f"{self.disk}: bad copy of {self.digest[:16]}{name}: {self.what}"
+
+    @property
+    def public_sentence(self) -> str:
+        return f"{self.disk}: a bad copy was found; {THE_JOURNAL}"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -45,8 +49,12 @@ class CopiesGone(DiskEvent):
         return f"{self.disk}: {are}{only}; what the sources still have is copied again, and lost+found may hold the rest"
 
     @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECTS": str(self.objects), "ALONE": str(self.alone)}
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"OBJECTS": self.objects, "ALONE": self.alone}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +70,12 @@ class CopiesMended(DiskEvent):
         return f"{self.disk}: copied {say_count(self.objects, 'bad object')} again from the sources"
 
     @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECTS": str(self.objects)}
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"OBJECTS": self.objects}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +97,17 @@ class ContentLost(DiskEvent):
         )
 
     @property
+    def public_sentence(self) -> str:
+        many = say_count(self.objects, "content")
+        return f"{self.disk}: the last good copy of {many} is gone and no source has it: keep the disk; {THE_JOURNAL}"
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"OBJECTS": self.objects}
+
+    @property
     def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "OBJECTS": str(self.objects), "PATH": printable(self.path)}
+        return {"DISK": self.disk, "DISK_UUID": self.uuid, **written(self.figures), "PATH": printable(self.path)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +133,12 @@ class SourceRotted(Event):
         return f"{name}: {what}; {where}, see 'dsb heal'"
 
     @property
+    def public_sentence(self) -> str:
+        what = "its medium cannot read it any more" if self.unreadable else "its content changed, but not its size and time"
+        good = "a disk has the good content" if self.disks else "no disk has the good content"
+        return f"a source file is damaged: {what}; {good}, see 'sudo dsb heal'"
+
+    @property
     def fields(self) -> dict[str, str]:
         return {"PATH": printable(self.path)}
 
@@ -128,6 +155,10 @@ class SourceHealed(Event):
     @property
     def sentence(self) -> str:
         return f"{printable(self.path)}: its good content is back; what it held is kept as {printable(self.kept)}"
+
+    @property
+    def public_sentence(self) -> str:
+        return "a damaged source file has its good content again"
 
     @property
     def fields(self) -> dict[str, str]:

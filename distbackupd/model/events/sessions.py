@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distbackupd.model.events.base import DiskEvent, Event
+from distbackupd.model.events.base import THE_JOURNAL, DiskEvent, Event, Figure
 from distbackupd.model.text import say_copies, say_count, say_duration, say_size
 
 
@@ -20,6 +20,10 @@ class SessionStarted(DiskEvent):
     @property
     def sentence(self) -> str:
         return f"{self.disk}: recognised at {self.root}, starting"
+
+    @property
+    def public_sentence(self) -> str:
+        return f"{self.disk}: recognised, starting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,12 @@ class DiskNotAsLeft(DiskEvent):
         )
 
     @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "GAINED": str(self.gained), "LOST": str(self.lost)}
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"GAINED": self.gained, "LOST": self.lost}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +86,21 @@ class SessionFinished(DiskEvent):
         return text
 
     @property
-    def fields(self) -> dict[str, str]:
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
         return {
-            "DISK": self.disk,
-            "DISK_UUID": self.uuid,
-            "COPIED_OBJECTS": str(self.copied_objects),
-            "COPIED_BYTES": str(self.copied_bytes),
-            "DELETED_OBJECTS": str(self.deleted_objects),
-            "DELETED_BYTES": str(self.deleted_bytes),
-            "VERIFIED_OBJECTS": str(self.verified_objects),
-            "SKIPPED": str(self.skipped),
-            "UNPLACED_OBJECTS": str(self.unplaced_objects),
-            "UNPLACED_BYTES": str(self.unplaced_bytes),
-            "SECONDS": f"{self.seconds:.1f}",
+            "COPIED_OBJECTS": self.copied_objects,
+            "COPIED_BYTES": self.copied_bytes,
+            "DELETED_OBJECTS": self.deleted_objects,
+            "DELETED_BYTES": self.deleted_bytes,
+            "VERIFIED_OBJECTS": self.verified_objects,
+            "SKIPPED": self.skipped,
+            "UNPLACED_OBJECTS": self.unplaced_objects,
+            "UNPLACED_BYTES": self.unplaced_bytes,
+            "SECONDS": float(self.seconds),
         }
 
 
@@ -106,6 +116,10 @@ class SessionFailed(DiskEvent):
     def sentence(self) -> str:
         # Whoever mounts and unmounts names the disk.
         return self.reason if self.reason.startswith(f"{self.disk} ") else f"{self.disk}: stopped: {self.reason}"
+
+    @property
+    def public_sentence(self) -> str:
+        return f"{self.disk}: stopped because of trouble with the disk; what was recorded stays true, {THE_JOURNAL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,10 @@ class SessionInterrupted(DiskEvent):
             "what was copied is recorded, the next plug goes on there"
         )
 
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
+
 
 @dataclass(frozen=True, slots=True)
 class MayUnplug(DiskEvent):
@@ -137,8 +155,12 @@ class MayUnplug(DiskEvent):
         return f"{self.disk} is done{' and switched off' if self.powered_off else ''}, you may unplug it"
 
     @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "POWERED_OFF": "yes" if self.powered_off else "no"}
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"POWERED_OFF": self.powered_off}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,10 @@ class DriveStillNeeded(DiskEvent):
     @property
     def sentence(self) -> str:
         return f"{self.disk} is done; leave it plugged in, {self.next_disk} on the same drive comes next"
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +193,10 @@ class DriveInUse(DiskEvent):
         text = f"{self.disk} is done; its drive also carries what is mounted at {self.places}"
         return f"{text}, unmount that before you unplug it"
 
+    @property
+    def public_sentence(self) -> str:
+        return f"{self.disk} is done; something else on its drive is mounted, unmount that before you unplug it"
+
 
 @dataclass(frozen=True, slots=True)
 class StillMounted(DiskEvent):
@@ -179,6 +209,10 @@ class StillMounted(DiskEvent):
     @property
     def sentence(self) -> str:
         return f"{self.disk} is done; it was mounted at {self.root} before, so unmount it there before you unplug it"
+
+    @property
+    def public_sentence(self) -> str:
+        return f"{self.disk} is done; it was mounted before, so unmount it before you unplug it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +229,11 @@ class DiskRefused(Event):
         return f"{self.disk}: {self.reason}"
 
     @property
-    def fields(self) -> dict[str, str]:
+    def public_sentence(self) -> str:
+        return f"{self.disk}: it looks like this disk, but is not used, and nothing on it was changed; {THE_JOURNAL}"
+
+    @property
+    def public_fields(self) -> dict[str, str]:
         return {"DISK": self.disk}
 
 
@@ -213,8 +251,12 @@ class DiskWanted(DiskEvent):
         return f"bring {self.disk}: {say_size(self.size)} {say_copies(self.copies)}"
 
     @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "COPIES": str(self.copies), "BYTES": str(self.size)}
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"COPIES": self.copies, "BYTES": self.size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,5 +272,9 @@ class DiskNotSeen(DiskEvent):
         return f"{self.disk} was not seen for {say_count(self.days, 'day')}; bring it, or say 'dsb disk drop' if it is lost"
 
     @property
-    def fields(self) -> dict[str, str]:
-        return {"DISK": self.disk, "DISK_UUID": self.uuid, "DAYS": str(self.days)}
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"DAYS": self.days}

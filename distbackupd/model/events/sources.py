@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distbackupd.model.events.base import Event
+from distbackupd.model.events.base import THE_JOURNAL, Event, Figure, written
 from distbackupd.model.text import printable, say_count, say_duration, say_size, say_unconfirmed
 
 
@@ -19,6 +19,10 @@ class ScanStarted(Event):
     @property
     def sentence(self) -> str:
         return f"scanning {say_count(self.sources, 'source')}"
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +62,23 @@ class ScanFinished(Event):
         return text
 
     @property
-    def fields(self) -> dict[str, str]:
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
         return {
-            "ENTRIES": str(self.entries),
-            "NEW": str(self.new),
-            "CHANGED": str(self.changed),
-            "GONE": str(self.gone),
-            "HASHED": str(self.hashed),
-            "HASHED_BYTES": str(self.hashed_bytes),
-            "SKIPPED": str(self.skipped),
-            "LOCKED": str(self.locked),
-            "CONFIRMED": str(self.confirmed),
-            "UNCONFIRMED": str(self.unconfirmed),
-            "UNCONFIRMED_BYTES": str(self.unconfirmed_bytes),
+            "ENTRIES": self.entries,
+            "NEW": self.new,
+            "CHANGED": self.changed,
+            "GONE": self.gone,
+            "HASHED": self.hashed,
+            "HASHED_BYTES": self.hashed_bytes,
+            "SKIPPED": self.skipped,
+            "LOCKED": self.locked,
+            "CONFIRMED": self.confirmed,
+            "UNCONFIRMED": self.unconfirmed,
+            "UNCONFIRMED_BYTES": self.unconfirmed_bytes,
         }
 
 
@@ -88,6 +96,10 @@ class ScanFailed(Event):
             f"the scan failed: {printable(self.reason)}; what it had recorded is kept, what changed since has no copy, "
             "and it is tried again"
         )
+
+    @property
+    def public_sentence(self) -> str:
+        return f"the scan failed; what changed since the last good one has no copy, and it is tried again; {THE_JOURNAL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +125,19 @@ class ContentsChanged(Event):
         )
 
     @property
+    def public_sentence(self) -> str:
+        return (
+            f"{say_count(self.files, 'file')} changed with size and time the same; what they hold now is backed up, and "
+            f"what they held is kept as a former version; {THE_JOURNAL}"
+        )
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"FILES": self.files}
+
+    @property
     def fields(self) -> dict[str, str]:
-        return {"PATH": printable(self.path), "FILES": str(self.files)}
+        return {"PATH": printable(self.path), **written(self.figures)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +152,10 @@ class SourceLocked(Event):
     @property
     def sentence(self) -> str:
         return f"{printable(self.path)}: {self.reason}; its files are kept as they were known"
+
+    @property
+    def public_sentence(self) -> str:
+        return f"a source or folder could not be looked through; its files are kept as they were known, {THE_JOURNAL}"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -168,3 +195,7 @@ class WatchLimited(Event):
             f"only {self.watched:,} of {self.folders:,} folders are watched for changes, "
             "the scheduled scan covers the rest; raise fs.inotify.max_user_watches with sysctl to watch all"
         )
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distbackupd.model.events.base import DiskEvent, Event
+from distbackupd.model.events.base import THE_JOURNAL, DiskEvent, Event
+
+BRAKE_IS_ON = "the brake is on: the sources look wrong, so nothing is deleted on any disk; 'sudo dsb brake' tells why"
+"""What everybody is told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Braked(DiskEvent):
     def sentence(self) -> str:
         return f"{self.disk}: {self.reason}" if self.disk else self.reason
 
+    @property
+    def public_sentence(self) -> str:
+        return f"{self.disk}: {BRAKE_IS_ON}" if self.disk else BRAKE_IS_ON
+
 
 @dataclass(frozen=True, slots=True)
 class BrakeReleased(Event):
@@ -35,6 +42,10 @@ class BrakeReleased(Event):
     def sentence(self) -> str:
         return "the brake is off: what changed until now is deleted on disks as usual"
 
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
+
 
 @dataclass(frozen=True, slots=True)
 class BrakeLifted(Event):
@@ -46,6 +57,10 @@ class BrakeLifted(Event):
     @property
     def sentence(self) -> str:
         return "the brake is off: a scan of everything found that the files only moved"
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,10 @@ class ClockWrong(Event):
     def sentence(self) -> str:
         return self.reason
 
+    @property
+    def public_sentence(self) -> str:
+        return f"the machine's clock is wrong, or it jumped; {THE_JOURNAL}"
+
 
 @dataclass(frozen=True, slots=True)
 class Paused(Event):
@@ -72,6 +91,10 @@ class Paused(Event):
     def sentence(self) -> str:
         return "paused; 'dsb resume' goes on"
 
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Resumed(Event):
@@ -83,6 +106,10 @@ class Resumed(Event):
     @property
     def sentence(self) -> str:
         return "going on after the pause"
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)

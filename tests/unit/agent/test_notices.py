@@ -16,7 +16,7 @@ from distbackupd.agent.notices import (
     capital,
     still_matters,
 )
-from distbackupd.control.wire import News, news_of
+from distbackupd.control.wire import News, details_of
 from distbackupd.model import events
 from distbackupd.model.events import (
     BadCopyFound,
@@ -82,7 +82,7 @@ ONE_OF_EACH = [
 
 
 def news(*told: Event, first: int = 1) -> list[News]:
-    return [News(*news_of(Told(number, 1_700_000_000, event))) for number, event in enumerate(told, first)]
+    return [News(*details_of(Told(number, 1_700_000_000, event))) for number, event in enumerate(told, first)]
 
 
 def tell(*told: Event, narrator: Narrator | None = None) -> Telling:

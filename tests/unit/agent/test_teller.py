@@ -12,7 +12,7 @@ from distbackupd.agent.memory import Memory
 from distbackupd.agent.notices import Action, Notice, Urgency
 from distbackupd.agent.teller import Teller
 from distbackupd.control.client import Change, DaemonAbsent, DaemonRefuses, NoBus, Presence
-from distbackupd.control.wire import News, news_of
+from distbackupd.control.wire import News, details_of
 from distbackupd.model.events import DiskWanted, Event, FileSkipped, MayUnplug, SessionFinished, SessionStarted
 from distbackupd.model.standing import Answer, Standing, Told
 
@@ -40,7 +40,7 @@ class FakeDaemon:
 
     def keep(self, event: Event, then: int = NOW) -> News:
         self.number += 1
-        self.kept.append(News(*news_of(Told(self.number, then, event))))
+        self.kept.append(News(*details_of(Told(self.number, then, event))))
         return self.kept[-1]
 
     def tell(self, *events: Event) -> None:

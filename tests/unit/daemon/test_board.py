@@ -75,7 +75,7 @@ def test_told_keeps_the_newest(scene: Scene) -> None:
 
 
 def test_wishes_become_work_with_numbers_of_their_own(scene: Scene) -> None:
-    jobs = [scene.board.ask_backup("one", BackupWish()), scene.board.ask_eject("one"), scene.board.ask_scan()]
+    jobs = [scene.board.ask_backup(0, "one", BackupWish()), scene.board.ask_eject(0, "one"), scene.board.ask_scan(0)]
     assert [scene.inbox.get(0) for _ in jobs] == [
         BackupAsked(jobs[0], "one", BackupWish()),
         EjectAsked(jobs[1], "one"),
@@ -90,9 +90,9 @@ def test_eject_stops_the_session_of_that_disk_only(scene: Scene, name: str) -> N
     scene.inbox.post(DiskAppeared(Volume("/dev/sdb1", "f", "ext4")))
     scene.inbox.get(0)
     scene.board.show(COPYING)
-    scene.board.ask_eject("music-01")
+    scene.board.ask_eject(0, "music-01")
     assert not scene.inbox.job_stop.is_set()
-    scene.board.ask_eject(name)
+    scene.board.ask_eject(0, name)
     assert scene.inbox.job_stop.is_set()
     assert scene.inbox.job_stop.reason == "photos-03 is to be ejected"
 
@@ -105,7 +105,7 @@ def test_cancel_with_nothing_at_work_says_so(scene: Scene) -> None:
 
 
 def test_cancel_of_one_job_leaves_the_others(scene: Scene) -> None:
-    first, second, third = (scene.board.ask_scan() for _ in range(3))
+    first, second, third = (scene.board.ask_scan(0) for _ in range(3))
     scene.inbox.get(0)
     assert scene.board.cancel(second)
     assert scene.ears.heard == [Answer(second, 130, "somebody cancelled it")]

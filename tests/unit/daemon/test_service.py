@@ -231,7 +231,7 @@ def test_serve_eject_ends_the_session_and_is_answered(scene: Scene) -> None:
         assert scene.desk is not None
         scene.desk.subscribe(ears)
         assert scene.desk.cancel()
-        job = scene.desk.ask_eject("photos-03")
+        job = scene.desk.ask_eject(0, "photos-03")
         wait_until(lambda: Answer(job, 0) in ears.heard, "the answer")
         terminate()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_handler_exception_is_sent_with_its_traceback(sent: list[dict[str, Any]]
 
 def test_handler_text_that_is_no_utf8_is_escaped(sent: list[dict[str, Any]]) -> None:
     logging.getLogger("distbackupd.x").info("name %s", b"\xff".decode("utf-8", "surrogateescape"))
-    assert sent[0]["MESSAGE"] == "name \\udcff"
+    assert sent[0]["MESSAGE"] == "name \\xff"
 
 
 def test_handler_journal_fails_does_not_raise(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,9 +123,19 @@ def test_make_handler_from_a_shell_writes_plain_lines(monkeypatch: pytest.Monkey
 
 
 def test_make_handler_captured_without_journal_prefixes_each_line(captured: io.TextIOWrapper, tmp_path: Path) -> None:
-    make_handler(captured, str(tmp_path / "none")).handle(record(25, "one\ntwo"))
+    make_handler(captured, str(tmp_path / "none")).handle(record(25, "one\n<0>two"))
+    try:
+        raise RuntimeError("broken")
+    except RuntimeError:
+        traced = record(40, "a bug")
+        traced.exc_info = sys.exc_info()
+    make_handler(captured, str(tmp_path / "none")).handle(traced)
     captured.seek(0)
-    assert captured.read() == "<5>one\n<5>two\n"
+    first, *others = captured.read().splitlines()
+    assert first == "<5>one\\n<0>two", "a name with a line end makes no second entry"
+    assert others[0] == "<3>a bug"
+    assert len(others) > 3
+    assert all(line.startswith("<3>") for line in others)
 
 
 def test_make_handler_captured_with_journal_is_the_journals(captured: io.TextIOWrapper, tmp_path: Path) -> None:

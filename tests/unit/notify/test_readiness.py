@@ -44,7 +44,7 @@ def test_reloading_time_comes_in_the_same_message(manager: socket.socket) -> Non
 
 def test_status_odd_name_is_sent_escaped(manager: socket.socket) -> None:
     readiness.status("caf\udce9")
-    assert manager.recv(4096) == b"STATUS=caf\\udce9"
+    assert manager.recv(4096) == b"STATUS=caf\\xe9"
 
 
 def test_notify_nobody_there_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

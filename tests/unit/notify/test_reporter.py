@@ -111,10 +111,11 @@ def test_end_without_begin_is_no_error() -> None:
 def test_trouble_is_known_until_a_session_begins() -> None:
     scene = Scene()
     scene.reporter.tell(DiskRefused("photos-03", "it is a clone"))
-    assert scene.reporter.trouble == "photos-03: it is a clone"
+    assert scene.reporter.trouble.startswith("photos-03: it looks like this disk, but is not used")
+    assert "clone" not in scene.reporter.trouble, "everybody reads it, and reasons may name files"
     scene.reporter.tell(SessionFailed("photos-03", "u", "photos-03 was pulled out"))
     scene.reporter.forget()
-    assert scene.reporter.trouble == "photos-03 was pulled out"
+    assert scene.reporter.trouble.startswith("photos-03: stopped because of trouble with the disk")
     scene.reporter.tell(SessionStarted("music-01", "u", "/mnt"))
     assert scene.reporter.trouble == ""
 
