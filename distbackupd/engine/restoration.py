@@ -354,14 +354,20 @@ class RestorePass:
     def _foresee(self, entry: RestoreEntry) -> Placement | None:
         """Count what would become of the entry, or what becomes of one whose content is not on this disk."""
         result = self._attempt_here(entry, self._foresee_one)
+        if result.placement is Placement.LEFT_ALONE and not self._options.simulate:
+            result = self._attempt_here(entry, self._mend)
         if result.placement is Placement.RESTORED and entry.digest is not None and not self._is_here(entry):
             self._miss(entry, entry.digest)
             return result.placement
-        if result.placement is Placement.LEFT_ALONE and not self._options.simulate:
-            # Only what is right is mended, so there is nothing to read.
-            result = self._attempt_here(entry, lambda entry: self._target.place(entry, _read_nothing, self._meter, False))
         self._account(result)
         return result.placement
+
+    def _mend(self, entry: RestoreEntry) -> Placement:
+        """Have what is right given its metadata, from what stands there; RESTORED: only its content could set it right."""
+        try:
+            return self._target.place(entry, _read_nothing, self._meter, False)
+        except _NotAtHand:
+            return Placement.RESTORED
 
     def _miss(self, entry: RestoreEntry, digest: bytes) -> None:
         if entry.flags & EntryFlag.LINKED and entry.inode:
@@ -389,5 +395,9 @@ class RestorePass:
             tally.place(entry, placement, written and not self._options.link)
 
 
+class _NotAtHand(EntryRefused):
+    """What stands there is not what it seemed to be, and its content lies on another disk."""
+
+
 def _read_nothing() -> int:
-    raise EntryRefused("it vanished just now")
+    raise _NotAtHand("what stands in its place only looks like it; it is restored when its disk is here")

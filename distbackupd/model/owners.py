@@ -17,7 +17,7 @@ ACCESS_LISTS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _HEADER = struct.Struct("<I")
 _VERSION = 2
 _RULE = struct.Struct("<HHI")
-_NAMED_USER, _NAMED_GROUP = 0x02, 0x08
+_NAMED_USER, _GROUP, _NAMED_GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 
 
 class OwnerNumbers(NamedTuple):
@@ -53,6 +53,18 @@ def renumbered(attributes: Attributes, user: Callable[[int], int], group: Callab
         (name, _renumbered_list(value, user, group) if name in ACCESS_LISTS else value) for name, value in attributes.xattrs
     )
     return attributes._replace(uid=user(attributes.uid), gid=group(attributes.gid), xattrs=xattrs)
+
+
+def mode_without_access_list(attributes: Attributes) -> int:
+    """The mode of an entry where its access list cannot be kept.
+
+    What stands there for the group is the list's mask, the most that anybody who is named may do: without the list the
+    group would get all of it.
+    """
+    rules = {tag: permissions for tag, permissions, _ in _rules(dict(attributes.xattrs).get(ACCESS_LISTS[0], b""))}
+    if _GROUP not in rules:
+        return attributes.mode
+    return attributes.mode & ~0o070 | (rules[_GROUP] & rules.get(_MASK, 7) & (attributes.mode >> 3)) << 3
 
 
 def _renumbered_list(value: bytes, user: Callable[[int], int], group: Callable[[int], int]) -> bytes:

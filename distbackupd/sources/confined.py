@@ -25,26 +25,35 @@ def checked_name(name: bytes) -> bytes:
 
 
 class ConfinedFolders:
-    """Folders below ``root`` by virtual path. Thread-safe: each thread keeps some descriptors of its own open."""
+    """Folders below ``root`` by virtual path. Thread-safe: each thread keeps some descriptors of its own open.
+
+    Where others may rename things, a folder that was seen once must be the same one when its name is opened again.
+    """
 
     def __init__(self, root: int) -> None:
         """``root`` is a descriptor, closed by :meth:`close`."""
         self._root = root
         self._local = threading.local()
         self._caches: list[dict[bytes, int]] = []
+        self._seen: dict[int, tuple[int, int]] = {}
+        """Device and inode by a hash of the path, which takes less room."""
+
+    def must_stay(self, path: bytes, state: os.stat_result) -> None:
+        """The folder at ``path`` is the one that looks so, and no other is opened in its place."""
+        self._seen[hash(path)] = state.st_dev, state.st_ino
 
     def open(self, path: bytes, make: bool = False) -> int:
         """An ``O_PATH`` descriptor of the folder; it stays valid until this thread's next call.
 
-        ``make``: what is missing on the way is made. Raises NotADirectoryError where something else, such as a
-        symbolic link, stands on the way; FileNotFoundError; EntryRefused; OSError.
+        ``make``: what is missing on the way is made, for everybody to read. Raises NotADirectoryError where something else,
+        such as a symbolic link, stands on the way; FileNotFoundError; EntryRefused; OSError.
         """
         cache = self._cache()
         descriptor = cache.get(path)
         return self._walk(cache, path, make) if descriptor is None else descriptor
 
-    def close(self) -> None:
-        """Close every descriptor; no other thread may be at work."""
+    def forget(self) -> None:
+        """Close every descriptor but that of the root; no other thread may be at work."""
         for cache in self._caches:
             for path in list(cache):
                 descriptor = cache.pop(path)
@@ -52,6 +61,10 @@ class ConfinedFolders:
                     os.close(descriptor)
         self._caches.clear()
         self._local = threading.local()
+
+    def close(self) -> None:
+        """Close them all."""
+        self.forget()
         os.close(self._root)
 
     def _cache(self) -> dict[bytes, int]:
@@ -72,12 +85,21 @@ class ConfinedFolders:
         for name in reversed(names):
             descriptor = _open_below(descriptor, name, make)
             known = (b"" if known == b"/" else known) + b"/" + name
+            expected = self._seen.get(hash(known)) if self._seen else None
+            if expected is not None and expected != _identity(descriptor):
+                os.close(descriptor)
+                raise EntryRefused("another folder took the place of the one above it meanwhile")
             cache[known] = descriptor
             if len(cache) > _KEPT_OPEN:
                 # The first is the root, which stays; a walk only needs the folder it opened last.
                 oldest = list(cache)[1]
                 os.close(cache.pop(oldest))
         return descriptor
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    state = os.fstat(descriptor)
+    return state.st_dev, state.st_ino
 
 
 def _open_below(descriptor: int, name: bytes, make: bool) -> int:

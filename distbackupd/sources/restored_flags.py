@@ -1,27 +1,49 @@
-"""Flags of ``chattr`` at the destination: set last, and taken off in between where an earlier restore had set them."""
+"""Flags of ``chattr`` at the destination: set last, and taken off in between where an earlier restore had set them.
+
+``handle`` is a path below ``/proc/self/fd`` to a file or folder that is held: flags never go to another one.
+"""
 
 from __future__ import annotations
 
+import os
+
 from distbackupd.model.files import EntryKind, InodeFlag, RestoreEntry
-from distbackupd.sources.inode_flags import opened, write_flags
+from distbackupd.sources.inode_flags import read_flags, write_flags
 
 
-def give_flags(folder: int, name: bytes, flags: InodeFlag) -> bool:
+def give_flags(handle: bytes, flags: InodeFlag) -> bool:
     """Whether a file or folder has just these flags now."""
     try:
-        with opened(folder, name) as descriptor:
-            return not write_flags(descriptor, flags)
+        descriptor = os.open(handle, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        return not write_flags(descriptor, flags)
+    finally:
+        os.close(descriptor)
 
 
-def unlock(folder: int, name: bytes, entry: RestoreEntry) -> bool:
+def has_flags(handle: bytes, flags: InodeFlag) -> bool:
+    """Whether it has just these flags."""
+    try:
+        descriptor = os.open(handle, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return read_flags(descriptor) == flags
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def unlock(handle: bytes, entry: RestoreEntry) -> bool:
     """Let what an earlier restore locked be changed, whether it was that; it is to be locked again at the end.
 
-    Where the backup knows of no lock, it is somebody else's, and stays.
+    Where the backup knows of no lock, it is somebody else's, and stays. While it is locked, nobody can rename or link it.
     """
     locks = entry.inode_flags & InodeFlag.LOCKS
-    return bool(locks) and give_flags(folder, name, entry.inode_flags & ~InodeFlag.LOCKS)
+    return entry.kind is EntryKind.FILE and bool(locks) and give_flags(handle, entry.inode_flags & ~InodeFlag.LOCKS)
 
 
 def give_before_content(descriptor: int, entry: RestoreEntry) -> None:

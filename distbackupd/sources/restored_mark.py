@@ -13,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,11 +36,15 @@ class RestoreMark:
 
     ``begun``: the mark is set, or cannot be. ``was_left``: an earlier restore was killed here, and may have left temporary
     files behind. While another process restores to the same folder the mark is that one's business.
+
+    Whoever may write in the folder can put something under the mark's name: it is only read, and makes this restore look at
+    more than it had to. Written is to a new one, which takes the name.
     """
 
     def __init__(self, root: int) -> None:
         self._root = root
         self._descriptor = -1
+        self._found = -1
         self.begun = False
         self._doubtful_since: int | None = None
         self._settled = time.monotonic()
@@ -49,14 +54,16 @@ class RestoreMark:
 
     def _take_over(self) -> None:
         try:
-            descriptor = os.open(MARK_NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root)
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(MARK_NAME, flags, dir_fd=self._root)
         except OSError:
             return
-        if not _lock(descriptor):
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or not _lock(descriptor):
             os.close(descriptor)
-            self.begun = True
+            self.begun = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
             return
-        self._descriptor, self.was_left = descriptor, True
+        self._found, self.was_left = descriptor, True
         try:
             said = json.loads(os.pread(descriptor, _LENGTH, 0))
             boot, self._since = str(said["boot"]), int(said["since"])
@@ -79,17 +86,12 @@ class RestoreMark:
         if self.begun:
             return
         self.begun = True
-        if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                self._descriptor = os.open(MARK_NAME, flags, 0o600, dir_fd=self._root)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST):
-                    return  # an ordinary user may write only further below
-                raise
-            _lock(self._descriptor)
-            self._since = os.fstat(self._descriptor).st_ctime_ns
-        self._write()
+        try:
+            self._make()
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR):
+                return  # an ordinary user may write only further below
+            raise
         with self._open_root() as folder:
             os.fsync(folder)
 
@@ -106,7 +108,7 @@ class RestoreMark:
 
     def end(self) -> None:
         """All that was written is safe; the mark goes. Raises OSError."""
-        if self._descriptor >= 0:
+        if self._descriptor >= 0 or self._found >= 0:
             self._flush()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(MARK_NAME, dir_fd=self._root)
@@ -117,9 +119,22 @@ class RestoreMark:
 
     def close(self) -> None:
         """Leave the mark as it is."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        for descriptor in (self._descriptor, self._found):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._found = -1
+
+    def _make(self) -> None:
+        temporary = MARK_NAME + b".new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=self._root)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(temporary, flags, 0o600, dir_fd=self._root)
+        _lock(self._descriptor)
+        if self._found < 0:
+            self._since = os.fstat(self._descriptor).st_ctime_ns
+        self._write()
+        os.rename(temporary, MARK_NAME, src_dir_fd=self._root, dst_dir_fd=self._root)
 
     def _write(self) -> None:
         said = json.dumps({"boot": boot_id(), "since": self._since}).ljust(_LENGTH)

@@ -38,10 +38,44 @@ class _Unwatched:
         pass
 
 
-def state_of(folder: int, name: bytes) -> os.stat_result | None:
-    """How the entry of an open folder stands; None: there is none."""
+class Standing:
+    """What stands at a name, of whatever kind, held so that it is the same one for as long as it is looked at.
+
+    ``handle``: a path to it and to nothing else, whoever renames things; to a symbolic link itself.
+    """
+
+    __slots__ = ("descriptor", "handle", "state")
+
+    def __init__(self, descriptor: int) -> None:
+        """``descriptor`` is one of O_PATH, closed by :meth:`close`."""
+        self.descriptor = descriptor
+        self.handle = b"/proc/self/fd/%d" % descriptor
+        self.state = os.fstat(descriptor)
+
+    def __enter__(self) -> Standing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self.descriptor)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What no other file has as long as it is held."""
+        return self.state.st_dev, self.state.st_ino
+
+    def open(self) -> int:
+        """A descriptor to read the regular file or folder with. Raises OSError."""
+        return os.open(self.handle, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def hold(folder: int, name: bytes) -> Standing | None:
+    """What stands at a name in an open folder, to be closed; None: nothing. Raises OSError."""
     try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return Standing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder))
     except FileNotFoundError:
         return None
 
@@ -72,9 +106,7 @@ class Compared:
 
 
 def compare(
-    folder: int,
-    name: bytes,
-    state: os.stat_result,
+    found: Standing,
     entry: RestoreEntry,
     overwrite: bool,
     mark: RestoreMark | None,
@@ -86,19 +118,20 @@ def compare(
     With ``overwrite`` the content counts, so it is read, unless ``compared`` knows it. What ``mark`` doubts is read too.
     What turns out to be the remains of our own work is replaced. Raises Interrupted.
     """
+    state = found.state
     right = stat.S_IFMT(state.st_mode) == FORMATS[entry.kind]
     if right and entry.kind is EntryKind.FILE and overwrite:
         right = state.st_size == entry.size and (
-            entry.digest is None or compared.knows(entry, state) or _holds(folder, name, entry, pulse or _Unwatched())
+            entry.digest is None or compared.knows(entry, state) or _holds(found, entry, pulse or _Unwatched())
         )
         if right:
             compared.remember(entry, state)
     elif right and entry.kind is EntryKind.FILE:
         if mark is not None and state.st_mtime_ns == entry.mtime_ns and mark.doubts(state):
-            return _looked_at(folder, name, state, entry, mark)
+            return _looked_at(found, entry, mark)
         right = state.st_size == entry.size and same_time(state.st_mtime_ns, entry.mtime_ns)
     elif right and entry.kind is EntryKind.SYMBOLIC_LINK:
-        right = os.readlink(name, dir_fd=folder) == entry.target
+        right = os.readlink(b"", dir_fd=found.descriptor) == entry.target
     elif right and entry.kind in (EntryKind.CHARACTER_DEVICE, EntryKind.BLOCK_DEVICE):
         right = state.st_rdev == entry.attributes.rdev
     if right:
@@ -108,10 +141,10 @@ def compare(
     return Placement.IN_THE_WAY
 
 
-def _holds(folder: int, name: bytes, entry: RestoreEntry, pulse: Pulse) -> bool:
+def _holds(found: Standing, entry: RestoreEntry, pulse: Pulse) -> bool:
     """Whether the file of the right size has the entry's content; what cannot be read has not."""
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        descriptor = found.open()
     except OSError:
         return False
     try:
@@ -122,17 +155,12 @@ def _holds(folder: int, name: bytes, entry: RestoreEntry, pulse: Pulse) -> bool:
         os.close(descriptor)
 
 
-def _looked_at(folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry, mark: RestoreMark) -> Placement:
-    if state.st_size != entry.size:
+def _looked_at(found: Standing, entry: RestoreEntry, mark: RestoreMark) -> Placement:
+    if found.state.st_size != entry.size:
         return Placement.RESTORED
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        found = hash_descriptor(descriptor, entry.size, _Unwatched())
-    finally:
-        os.close(descriptor)
-    if entry.digest is not None and found != (entry.size, entry.digest):
+    if entry.digest is not None and not _holds(found, entry, _Unwatched()):
         return Placement.RESTORED
-    mark.trust(state)
+    mark.trust(found.state)
     return Placement.LEFT_ALONE
 
 

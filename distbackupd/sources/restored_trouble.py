@@ -24,7 +24,9 @@ def may_be_dead(error: OSError) -> bool:
 
 def answers(folder: int, name: bytes) -> bool:
     """Whether the open folder takes a small file of this name, and gives it up again; whoever may not write is answered."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # never into what somebody else put there
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder)
     try:
         descriptor = os.open(name, flags, 0o600, dir_fd=folder)
         try:

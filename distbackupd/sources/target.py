@@ -16,34 +16,35 @@ from collections.abc import Callable, Iterator, Mapping
 
 from distbackupd.engine.ports import BadContent, EntryRefused, NameTaken, Placement, Pulse, TargetTrouble
 from distbackupd.model.errors import UsageError
-from distbackupd.model.files import EntryKind, InodeFlag, RestoreEntry
+from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
 from distbackupd.model.text import printable
+from distbackupd.planning.completing import Step, step_for
 from distbackupd.sources.confined import ConfinedFolders, checked_name
-from distbackupd.sources.restored_content import copy_content, open_object
-from distbackupd.sources.restored_flags import give_before_content, give_flags, is_locked_later, unlock
-from distbackupd.sources.restored_later import Later
+from distbackupd.sources.restored_content import open_object
+from distbackupd.sources.restored_flags import give_flags, has_flags, is_locked_later, unlock
+from distbackupd.sources.restored_folders import is_shared, let_go, take_new, take_present
+from distbackupd.sources.restored_later import Later, Postponed
 from distbackupd.sources.restored_listings import Listings, Presence
+from distbackupd.sources.restored_making import FLAGS, Maker
 from distbackupd.sources.restored_mark import MARK_NAME, RestoreMark
-from distbackupd.sources.restored_metadata import give_metadata, give_metadata_to_new_file
+from distbackupd.sources.restored_metadata import (
+    complete_metadata,
+    complete_time,
+    give_metadata,
+    looks_of,
+    looks_wanted,
+)
 from distbackupd.sources.restored_names import (
-    FORMATS,
     Compared,
+    Standing,
     compare,
-    create,
     discard,
+    hold,
     is_temporary,
-    state_of,
     temporary_name,
 )
+from distbackupd.sources.restored_root import open_destination
 from distbackupd.sources.restored_trouble import UNABLE, answers, may_be_dead, told
-
-_FLAGS = "flag of chattr"
-_KIND_NAMES = {
-    EntryKind.SYMBOLIC_LINK: "symbolic link",
-    EntryKind.FIFO: "fifo",
-    EntryKind.CHARACTER_DEVICE: "device node",
-    EntryKind.BLOCK_DEVICE: "device node",
-}
 
 
 class FolderTarget:
@@ -52,6 +53,10 @@ class FolderTarget:
     Content is written to a temporary name in the same folder and takes its final name when it is complete, hashed and
     has its metadata; an interrupted restore leaves no half files under final names, and the next one replaces or removes
     what it left under temporary names. What a power cut took back is found by :class:`RestoreMark`.
+
+    Others may write at the destination too, and be hostile. So what stands there is judged, and completed, as the one file
+    that is held open; and owners, privileges or more readers are given only to what this restore wrote itself: a file that
+    lacks them is replaced by a copy, which is hashed while it is made (see :mod:`distbackupd.planning.completing`).
     """
 
     def __init__(self, root: bytes) -> None:
@@ -68,6 +73,15 @@ class FolderTarget:
         self._compared = Compared()
         self._renaming = tuple(threading.Lock() for _ in range(16))
         self._later = Later()
+        self._maker = Maker(self._is_unable)
+        self._false: set[int] = set()
+        """Hashes of paths where something stands that only looks right, until it is replaced."""
+        self._closed: set[bytes] = set()
+        """Folders that are somebody else's: nothing is put into them."""
+        self._made: dict[int, tuple[int, int]] = {}
+        """Device and inode of folders that were made where others may rename things, by a hash of the path."""
+        self._placed: dict[int, tuple[int, int]] = {}
+        """Device and inode of what has several names, by a hash of the path that it was placed at."""
 
     def __enter__(self) -> FolderTarget:
         return self
@@ -101,20 +115,57 @@ class FolderTarget:
                 return self._take_root(entry)
             try:
                 folder, name = self._locate(entry.path, make=True)
-                self._begin()
-                os.mkdir(name, 0o700, dir_fd=folder)
-            except FileExistsError:
-                state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                self._refuse_twin(folder, name, state, entry.path)
-                if not stat.S_ISDIR(state.st_mode):
-                    return Placement.IN_THE_WAY
-                self._let_ourselves_in(folder, name, state, entry)
-                self._later.add(entry)
-                return Placement.LEFT_ALONE
             except NotADirectoryError:
                 return Placement.IN_THE_WAY
-            self._later.add(entry)
+            self._begin()
+            shared = is_shared(folder)
+            try:
+                os.mkdir(name, 0o700, dir_fd=folder)
+            except FileExistsError:
+                return self._take_folder(folder, name, entry, shared)
+            self._take_new_folder(folder, name, entry, shared)
         return Placement.RESTORED
+
+    def _take_new_folder(self, folder: int, name: bytes, entry: RestoreEntry, shared: bool) -> None:
+        identity = None
+        if shared:
+            state = take_new(folder, name, entry, lambda: self._owner_here(folder, name, entry))
+            identity = state.st_dev, state.st_ino
+            self._below().must_stay(entry.path, state)
+            self._made[hash(entry.path)] = identity
+        self._later.add(Postponed(entry, identity))
+
+    def _owner_here(self, folder: int, name: bytes, entry: RestoreEntry) -> int:
+        """Whose a thing becomes that is given to the entry's owner."""
+        as_file = entry._replace(kind=EntryKind.FILE, flags=EntryFlag.NONE)
+        return self._maker.outcome(folder, temporary_name(name), as_file, None).uid
+
+    def _take_folder(self, folder: int, name: bytes, entry: RestoreEntry, shared: bool) -> Placement:
+        found = self._hold(folder, name, entry.path)
+        if found is None:
+            raise EntryRefused("somebody removed it just now")
+        with found:
+            if not stat.S_ISDIR(found.state.st_mode):
+                return Placement.IN_THE_WAY
+            made = self._made.get(hash(entry.path)) == found.identity
+            owner = entry.attributes.uid
+            if shared and found.state.st_uid != owner:
+                owner = self._owner_here(folder, name, entry)
+            try:
+                postponed = take_present(found, entry, shared, made, owner, folder)
+            except EntryRefused:
+                # An empty one is no loss.
+                with contextlib.suppress(OSError):
+                    os.rmdir(name, dir_fd=folder)
+                    os.mkdir(name, 0o700, dir_fd=folder)
+                    self._take_new_folder(folder, name, entry, shared)
+                    return Placement.RESTORED
+                self._closed.add(entry.path)
+                raise
+            if shared:
+                self._below().must_stay(entry.path, found.state)
+        self._later.add(postponed)
+        return Placement.LEFT_ALONE
 
     def place(
         self,
@@ -134,24 +185,44 @@ class FolderTarget:
         """Make the entry another name of what was restored at ``first``; NOT_KEPT where that cannot be."""
         with self._in_words():
             try:
-                source = self._open_entry(*self._locate(first))
-            except (FileNotFoundError, NotADirectoryError):
+                source = hold(*self._locate(first))
+            except NotADirectoryError:
+                source = None
+            if source is None:
                 return Placement.NOT_KEPT
-            try:
+            with source:
+                if not self._is_placed(source, entry, first):
+                    return Placement.NOT_KEPT
                 try:
-                    return self._link_descriptor(source, entry, overwrite, relink=True)
-                except PermissionError:
-                    if not unlock(*self._locate(first), entry):
+                    return self._link_or_unlock(source, entry, first, overwrite)
+                except OSError as error:
+                    if error.errno not in (errno.EMLINK, errno.EXDEV, errno.ENOENT) and not self._is_unable(error):
                         raise
-                    self._later.add(entry._replace(path=first))
-                    return self._link_descriptor(source, entry, overwrite, relink=True)
-            except OSError as error:
-                if error.errno not in (errno.EMLINK, errno.EXDEV, errno.ENOENT) and not self._is_unable(error):
-                    raise
-                self._lose("hard link")
-                return Placement.NOT_KEPT
-            finally:
-                os.close(source)
+                    self._lose("hard link")
+                    return Placement.NOT_KEPT
+
+    def _is_placed(self, source: Standing, entry: RestoreEntry, first: bytes) -> bool:
+        """Whether it is what was placed there, or what an earlier restore had brought."""
+        known = self._placed.get(hash(first))
+        if known is not None:
+            return known == source.identity
+        first_entry = entry._replace(path=first)
+        if compare(source, first_entry, False, self._mark, self._compared) is not Placement.LEFT_ALONE:
+            return False
+        folder, name = self._locate(first)
+        present = looks_of(source.handle, source.state, entry)
+        return present == looks_wanted(entry) or present == self._maker.outcome(
+            folder, temporary_name(name), first_entry, present
+        )
+
+    def _link_or_unlock(self, source: Standing, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
+        try:
+            return self._link_descriptor(source.descriptor, entry, overwrite, relink=True)
+        except PermissionError:
+            if not unlock(source.handle, entry):
+                raise
+            self._later.add(Postponed(entry._replace(path=first), source.identity))
+            return self._link_descriptor(source.descriptor, entry, overwrite, relink=True)
 
     def link_content(self, entry: RestoreEntry, open_content: Callable[[], int], overwrite: bool) -> Placement:
         """Make the entry a name of the object's own file, unread. Raises UsageError across file systems, BadContent."""
@@ -186,10 +257,11 @@ class FolderTarget:
                 return Placement.RESTORED
             except NotADirectoryError:
                 return Placement.IN_THE_WAY
-            state = self._standing(folder, name, entry.path)
-            if state is None:
+            found = self._hold(folder, name, entry.path)
+            if found is None:
                 return Placement.RESTORED
-            return compare(folder, name, state, entry, overwrite, self._mark, self._compared, pulse)
+            with found:
+                return self._compare(found, entry, overwrite, pulse)
 
     def exists_below(self, folder: bytes, path: bytes) -> bool:
         """Whether anything stands at the virtual ``path``, under just these names, below another real folder."""
@@ -209,14 +281,14 @@ class FolderTarget:
         Locks that ``chattr`` had set come here too, those of files as well: what is locked takes no name and no link.
         """
         self._listings.forget()
-        root: RestoreEntry | None = None
-        for entry in self._later.take():
-            if entry.path == b"/":
-                root = entry
-            elif entry.kind is EntryKind.FOLDER:
-                self._finish_folder(entry)
+        root: Postponed | None = None
+        for postponed in self._later.take():
+            if postponed.entry.path == b"/":
+                root = postponed
+            elif postponed.entry.kind is EntryKind.FOLDER:
+                self._finish_folder(postponed)
             else:
-                self._lock_file(entry)
+                self._lock_file(postponed)
         if self._mark is not None:
             try:
                 self._mark.end()
@@ -224,18 +296,30 @@ class FolderTarget:
                 raise told(error, self._path) from error  # what could not be flushed may be lost: no single entry's matter
         if root is not None:
             self._finish_folder(root)
+        if self._folders is not None:
+            self._folders.forget()
         return dict(self._lost)
 
-    def _finish_folder(self, entry: RestoreEntry) -> None:
+    def _finish_folder(self, postponed: Postponed) -> None:
+        entry = postponed.entry
         lost: list[str] = []
         try:
             with self._in_words():
                 descriptor = self._below().open(entry.path)
+                handle = b"/proc/self/fd/%d" % descriptor
+                state = os.fstat(descriptor)
+                if postponed.identity not in (None, (state.st_dev, state.st_ino)):
+                    raise EntryRefused("another one took its place")
                 if self._mark is not None and self._mark.was_left:
                     self._remove_leftovers(descriptor, entry.path)
-                give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, lost.append)
-                if entry.inode_flags and not give_flags(descriptor, b".", entry.inode_flags):
-                    lost.append(_FLAGS)
+                if postponed.only_less:
+                    lost += self._finish_theirs(handle, state, entry)
+                else:
+                    give_metadata(handle, state, entry, lost.append)
+                    if entry.inode_flags and not give_flags(handle, entry.inode_flags):
+                        lost.append(FLAGS)
+                    if postponed.identity is not None:
+                        let_go(handle)
         except EntryRefused:
             lost.append("metadata of a folder")
         # A folder that several disks fill is finished several times, and told once.
@@ -243,6 +327,13 @@ class FolderTarget:
             self._folders_told.add(hash(entry.path))
             for kind in lost:
                 self._lose(kind)
+
+    def _finish_theirs(self, handle: bytes, state: os.stat_result, entry: RestoreEntry) -> list[str]:
+        complete_time(handle, state, entry)
+        present, wanted = looks_of(handle, state, entry), looks_wanted(entry)
+        lost = ["owner"] if (present.uid, present.gid) != (wanted.uid, wanted.gid) else []
+        lost += ["mode"] if present.mode != wanted.mode else []
+        return lost + (["extended attribute"] if present.xattrs != wanted.xattrs else [])
 
     def _remove_leftovers(self, folder: int, path: bytes) -> None:
         for name in os.listdir(b"/proc/self/fd/%d" % folder):
@@ -261,27 +352,47 @@ class FolderTarget:
             folder, name = self._locate(entry.path, make=True)
         except NotADirectoryError:
             return Placement.IN_THE_WAY
-        state = self._standing(folder, name, entry.path)
-        if state is not None:
-            placement = compare(folder, name, state, entry, overwrite, self._mark, self._compared, pulse)
-            if placement is Placement.LEFT_ALONE and mend:
-                self._mend(folder, name, entry)
-            if placement is not Placement.RESTORED:
+        found = self._hold(folder, name, entry.path)
+        if found is None:
+            return self._write(folder, name, entry, open_content, pulse, overwrite)
+        with found:
+            placement = self._compare(found, entry, overwrite, pulse)
+            if placement is Placement.LEFT_ALONE and (not mend or self._mend(folder, name, found, entry, pulse)):
                 return placement
-            unlock(folder, name, entry)
+            if placement is Placement.IN_THE_WAY:
+                return placement
+            unlock(found.handle, entry)
+            placement = self._write(folder, name, entry, open_content, pulse, overwrite=True)
+            self._false.discard(hash(entry.path))
+        return placement
+
+    def _compare(self, found: Standing, entry: RestoreEntry, overwrite: bool, pulse: Pulse | None = None) -> Placement:
+        if self._false and hash(entry.path) in self._false and stat.S_ISREG(found.state.st_mode):
+            return Placement.RESTORED
+        return compare(found, entry, overwrite, self._mark, self._compared, pulse)
+
+    def _write(
+        self,
+        folder: int,
+        name: bytes,
+        entry: RestoreEntry,
+        open_content: Callable[[], int] | None,
+        pulse: Pulse,
+        overwrite: bool,
+    ) -> Placement:
+        """Write beside, and take the name when it is whole; without ``overwrite`` only if nothing has it."""
         self._begin()
         if is_temporary(name):
             self._genuine.add(entry.path)
         temporary = temporary_name(name)
         try:
-            if entry.kind is EntryKind.FILE:
-                self._write_file(folder, temporary, entry, open_content, pulse)
-            elif not self._make_special(folder, temporary, entry):
+            made = self._maker.make(folder, temporary, entry, open_content, pulse, self._lose)
+            if made is None:
                 return Placement.NOT_KEPT
             with self._renaming[hash(entry.path.rpartition(b"/")[0]) % len(self._renaming)]:
                 # Somebody may have put it there while the content was copied, which can take hours; or another thread
                 # a twin, which this name would replace.
-                if state is None and self._standing(folder, name, entry.path) is not None and not overwrite:
+                if not overwrite and self._is_there(folder, name, entry.path):
                     discard(folder, temporary)
                     return Placement.IN_THE_WAY
                 os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -289,23 +400,42 @@ class FolderTarget:
         except BaseException:
             discard(folder, temporary)
             raise
-        if entry.inode_flags:
-            self._give_file_flags(folder, name, entry)
+        self._note(entry, made)
         return Placement.RESTORED
 
-    def _standing(self, folder: int, name: bytes, path: bytes) -> os.stat_result | None:
-        """How the entry stands, under just this name; None: there is none. Raises NameTaken."""
-        state = state_of(folder, name)
-        if state is not None:
-            self._refuse_twin(folder, name, state, path)
-        return state
+    def _note(self, entry: RestoreEntry, identity: tuple[int, int]) -> None:
+        if is_locked_later(entry):
+            self._later.add(Postponed(entry, identity))
+        if entry.flags & EntryFlag.LINKED:
+            self._placed[hash(entry.path)] = identity
+
+    def _hold(self, folder: int, name: bytes, path: bytes) -> Standing | None:
+        """What stands there, under just this name; None: nothing. Raises NameTaken."""
+        found = hold(folder, name)
+        if found is not None:
+            try:
+                self._refuse_twin(folder, name, found.state, path)
+            except BaseException:
+                found.close()
+                raise
+        return found
+
+    def _is_there(self, folder: int, name: bytes, path: bytes) -> bool:
+        found = self._hold(folder, name, path)
+        if found is None:
+            return False
+        found.close()
+        return True
 
     def _refuse_twin(self, folder: int, name: bytes, state: os.stat_result, path: bytes) -> None:
         stored = self._listings.stored(path.rpartition(b"/")[0], folder, name, state)
         if stored is None:
-            again = state_of(folder, name)
-            if again is None or not os.path.samestat(again, state):
+            again = hold(folder, name)
+            if again is None:
                 return  # somebody else renames things just now
+            with again:
+                if not os.path.samestat(again.state, state):
+                    return
         if stored != name:
             raise NameTaken(stored)
 
@@ -314,10 +444,8 @@ class FolderTarget:
         with self._lock:
             if self._folders is None:
                 try:
-                    if not os.path.isdir(self._path):
-                        os.makedirs(self._path)
-                    self._root_is_new = not os.listdir(self._path)
-                    descriptor = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                    descriptor = open_destination(self._path)
+                    self._root_is_new = not os.listdir(b"/proc/self/fd/%d" % descriptor)
                     self._mark = RestoreMark(descriptor)
                     self._folders = ConfinedFolders(descriptor)
                 except OSError as error:
@@ -330,6 +458,12 @@ class FolderTarget:
         """The folder that holds the entry, valid until this thread's next call, and its name."""
         parent, _, name = path.rpartition(b"/")
         checked_name(name)
+        if self._closed:
+            above = parent
+            while above and above not in self._closed:
+                above = above.rpartition(b"/")[0]
+            if above:
+                raise EntryRefused("the folder above it is somebody else's")
         return (self._folders or self._below()).open(parent or b"/", make), name
 
     def _take_root(self, entry: RestoreEntry) -> Placement:
@@ -337,95 +471,65 @@ class FolderTarget:
         root = self._below().open(b"/")
         state = os.fstat(root)
         present = (state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode))
+        if self._root_is_new:
+            with contextlib.suppress(OSError):
+                os.chmod(b"/proc/self/fd/%d" % root, 0o700)
         if self._root_is_new or present == (entry.attributes.uid, entry.attributes.gid, entry.attributes.mode):
-            self._later.add(entry)
+            self._later.add(Postponed(entry))
         return Placement.LEFT_ALONE
 
-    def _let_ourselves_in(self, folder: int, name: bytes, state: os.stat_result, entry: RestoreEntry) -> None:
-        """An ordinary user cannot write into a folder that was restored read-only from an earlier disk.
+    def _mend(self, folder: int, name: bytes, found: Standing, entry: RestoreEntry, pulse: Pulse) -> bool:
+        """Give what looks right its metadata, or replace it where that could be somebody's gain.
 
-        Nobody can into an immutable one; and what a folder's flags are, they give to what is made in it.
+        False: its content is not what it should be, so that it is to be replaced when that is at hand.
         """
-        if entry.inode_flags:
-            give_flags(folder, name, InodeFlag.NONE)
-        if state.st_mode & 0o700 != 0o700 and state.st_uid == os.geteuid():
-            with self._opened(folder, name) as descriptor, contextlib.suppress(OSError):
-                os.chmod(b"/proc/self/fd/%d" % descriptor, stat.S_IMODE(state.st_mode) | 0o700)
-
-    def _write_file(
-        self, folder: int, temporary: bytes, entry: RestoreEntry, open_content: Callable[[], int] | None, pulse: Pulse
-    ) -> None:
-        content = open_object(open_content) if open_content is not None else None
-        try:
-            descriptor = create(folder, temporary)
+        present, wanted = looks_of(found.handle, found.state, entry), looks_wanted(entry)
+        if present == wanted:
+            complete_time(found.handle, found.state, entry)
+            self._note(entry, found.identity)
+            return True
+        alone = found.state.st_nlink == 1 and not is_shared(folder)
+        step = step_for(present, wanted, alone)
+        if step is Step.REPLACE:
+            wanted = self._maker.outcome(folder, temporary_name(name), entry, present, self._lose)
+            step = step_for(present, wanted, alone)
+        if step is Step.REPLACE:
+            return self._replace(folder, name, found, entry, pulse)
+        if step is Step.COMPLETE:
             try:
-                give_before_content(descriptor, entry)
-                if content is not None:
-                    copy_content(content, descriptor, entry, pulse)
-                give_metadata_to_new_file(descriptor, entry, self._lose)
-            finally:
-                os.close(descriptor)
-        finally:
-            if content is not None:
-                os.close(content)
-
-    def _make_special(self, folder: int, temporary: bytes, entry: RestoreEntry) -> bool:
-        """Make a link, fifo or device node; whether the destination can hold it."""
-        discard(folder, temporary)
-        try:
-            if entry.kind is EntryKind.SYMBOLIC_LINK:
-                os.symlink(entry.target, temporary, dir_fd=folder)
-            else:
-                os.mknod(temporary, 0o600 | FORMATS[entry.kind], entry.attributes.rdev, dir_fd=folder)
-        except (OSError, ValueError, OverflowError) as error:
-            if isinstance(error, OSError) and not self._is_unable(error):
-                raise
-            discard(folder, temporary)  # exfat-fuse says no, and leaves an empty file
-            self._lose(_KIND_NAMES[entry.kind])
-            return False
-        self._give_metadata(folder, temporary, entry)
+                complete_metadata(found.handle, found.state, entry, wanted.mode)
+            except PermissionError:
+                if unlock(found.handle, entry):
+                    complete_metadata(found.handle, found.state, entry, wanted.mode)
+                else:
+                    self._lose("mode")
+        else:
+            complete_time(found.handle, found.state, entry)
+        self._note(entry, found.identity)
         return True
 
-    def _give_metadata(
-        self, folder: int, name: bytes, entry: RestoreEntry, lose: Callable[[str], None] | None = None
-    ) -> None:
-        """Give metadata to what stands there now, never through a symbolic link."""
-        lose = lose or self._lose
-        if entry.kind is EntryKind.SYMBOLIC_LINK:
-            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            give_metadata(b"/proc/self/fd/%d/%s" % (folder, name), state, entry, lose)
-            return
-        with self._opened(folder, name) as descriptor:
-            give_metadata(b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor), entry, lose)
-
-    def _mend(self, folder: int, name: bytes, entry: RestoreEntry) -> None:
-        """Give what is right its metadata, where it is locked too."""
-        if not entry.inode_flags:
-            self._give_metadata(folder, name, entry)
-            return
-        lost: list[str] = []
-        self._give_metadata(folder, name, entry, lost.append)
-        if lost and unlock(folder, name, entry):
-            self._give_metadata(folder, name, entry)
-        elif lost:
-            for kind in lost:
-                self._lose(kind)
-        self._give_file_flags(folder, name, entry)
-
-    def _give_file_flags(self, folder: int, name: bytes, entry: RestoreEntry) -> None:
-        if is_locked_later(entry):
-            self._later.add(entry)
-        elif entry.kind is EntryKind.FILE and not give_flags(folder, name, entry.inode_flags):
-            self._lose(_FLAGS)
-
-    def _lock_file(self, entry: RestoreEntry) -> None:
+    def _replace(self, folder: int, name: bytes, found: Standing, entry: RestoreEntry, pulse: Pulse) -> bool:
+        """Put a new one with the same content into its place; False: the content is false."""
+        unlock(found.handle, entry)
         try:
-            with self._in_words():
-                locked = give_flags(*self._locate(entry.path), entry.inode_flags)
-        except EntryRefused:
-            locked = False
+            self._write(folder, name, entry, found.open if entry.digest is not None else None, pulse, overwrite=True)
+        except BadContent:
+            self._false.add(hash(entry.path))
+            return False
+        return True
+
+    def _lock_file(self, postponed: Postponed) -> None:
+        locked = False
+        with contextlib.suppress(EntryRefused), self._in_words():
+            found = hold(*self._locate(postponed.entry.path))
+            if found is not None:
+                with found:
+                    flags = postponed.entry.inode_flags
+                    # What came into its place meanwhile, and was ours too, was locked before.
+                    ours = found.identity == postponed.identity
+                    locked = give_flags(found.handle, flags) if ours else has_flags(found.handle, flags)
         if not locked:
-            self._lose(_FLAGS)
+            self._lose(FLAGS)
 
     def _link_descriptor(self, source: int, entry: RestoreEntry, overwrite: bool, relink: bool) -> Placement:
         """``relink``: a right file of its own that stands there becomes the link too."""
@@ -433,42 +537,33 @@ class FolderTarget:
             folder, name = self._locate(entry.path, make=True)
         except NotADirectoryError:
             return Placement.IN_THE_WAY
-        state = self._standing(folder, name, entry.path)
+        found = self._hold(folder, name, entry.path)
         self._begin()
         original = b"/proc/self/fd/%d" % source
-        if state is None:
+        if found is None:
             try:
                 os.link(original, name, dst_dir_fd=folder, follow_symlinks=True)
             except FileExistsError:
                 # Another thread's, which the destination takes for this one; or somebody else's.
-                self._standing(folder, name, entry.path)
+                self._is_there(folder, name, entry.path)
                 return Placement.IN_THE_WAY
             self._listings.wrote(entry.path.rpartition(b"/")[0], name)
             return Placement.RESTORED
-        if os.path.samestat(state, os.fstat(source)):
-            return Placement.LEFT_ALONE
-        placement = compare(folder, name, state, entry, overwrite, self._mark, self._compared)
-        if placement is Placement.IN_THE_WAY or (placement is Placement.LEFT_ALONE and not relink):
-            return placement
-        if relink:
-            unlock(folder, name, entry)
+        with found:
+            if os.path.samestat(found.state, os.fstat(source)):
+                return Placement.LEFT_ALONE
+            placement = self._compare(found, entry, overwrite)
+            if placement is Placement.IN_THE_WAY or (placement is Placement.LEFT_ALONE and not relink):
+                return placement
+            if relink:
+                unlock(found.handle, entry)
         temporary = temporary_name(name)
         discard(folder, temporary)
         os.link(original, temporary, dst_dir_fd=folder, follow_symlinks=True)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        if not os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(source)):
+            raise EntryRefused("somebody put something else in its place just now")
         return Placement.RESTORED
-
-    @contextlib.contextmanager
-    def _opened(self, folder: int, name: bytes) -> Iterator[int]:
-        descriptor = self._open_entry(folder, name)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _open_entry(self, folder: int, name: bytes) -> int:
-        """A descriptor that stands for the entry itself, whatever kind it is."""
-        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
 
     def _lose(self, kind: str) -> None:
         with self._lock:

@@ -16,7 +16,10 @@ class Placement(Enum):
 
     RESTORED = "restored"
     LEFT_ALONE = "left alone"
-    """It was there already, with the right kind, size and time (or target); its metadata is repaired."""
+    """It was there already, with the right kind, size and time (or target); its metadata is repaired.
+
+    Where that could be somebody's gain who put it there, a copy of our own took its place.
+    """
     IN_THE_WAY = "in the way"
     """Something else stands there, and was not to be overwritten (a folder never is)."""
     NOT_KEPT = "not kept"
@@ -54,6 +57,9 @@ class BadContent(DistbackupError):
 class RestoreTarget(Protocol):
     """A folder below which a tree is restored. Nothing outside of it is ever touched, whatever the entries say.
 
+    Others may write there meanwhile, and before. They gain nothing by it: owners, privileges and more readers are given to
+    nothing but what a restore wrote itself, and at no moment may anybody read more than in the end.
+
     Every method takes entries with virtual, absolute paths, and raises EntryRefused or TargetTrouble. Where something
     stands that its folder lists under another name, nothing is done, and NameTaken is raised. Folders on the way are made
     where they are missing. ``place``, ``link``, ``link_content`` and ``foresee`` are thread-safe.
@@ -76,8 +82,8 @@ class RestoreTarget(Protocol):
         """Restore an entry of any other kind, whole or not at all.
 
         ``open_content`` gives a descriptor (closed here) of the content, None for what has none. ``mend``: what is right
-        already gets its metadata again. ``overwrite``: what differs in content is replaced, and only that. Raises
-        BadContent, Interrupted, and what ``open_content`` raises.
+        already gets its metadata again, and what turns out to be something else is replaced. ``overwrite``: what differs
+        in content is replaced, and only that. Raises BadContent, Interrupted, and what ``open_content`` raises.
         """
 
     def link(self, entry: RestoreEntry, first: bytes, overwrite: bool) -> Placement:
