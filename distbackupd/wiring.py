@@ -45,6 +45,7 @@ from distbackupd.model.standing import Protection
 from distbackupd.planning.brake import BrakeThresholds
 from distbackupd.sources.accounts import SystemAccounts
 from distbackupd.sources.mending import mend_source
+from distbackupd.sources.restored_root import said_of_other_writers
 from distbackupd.sources.target import FolderTarget
 from distbackupd.sources.tree import FolderTree
 from distbackupd.store.folder_store import FolderStore
@@ -75,6 +76,7 @@ __all__ = [
     "open_store",
     "open_target",
     "publish_disks",
+    "said_of_other_writers",
     "session_options",
     "system_mounter",
     "volume_on",

@@ -20,7 +20,15 @@ from distbackupd.model.text import join_words, printable, say_count, say_duratio
 from distbackupd.planning.destination import check_destination
 from distbackupd.planning.disk_choice import total
 from distbackupd.planning.restore_plan import PlannedDisk, RestorePlan
-from distbackupd.wiring import Arrivals, current_activity, engine_lock, is_on_backup_disk, machine_accounts, open_target
+from distbackupd.wiring import (
+    Arrivals,
+    current_activity,
+    engine_lock,
+    is_on_backup_disk,
+    machine_accounts,
+    open_target,
+    said_of_other_writers,
+)
 
 _BUSY_SECONDS = 0.5
 _WAIT_SECONDS = 1.0
@@ -73,6 +81,9 @@ def usable_destination(session: CommandSession, text: str, link: bool = False) -
         raise UsageError(
             f"{printable(destination)} lies on the backup disk itself; nothing was restored: choose a folder elsewhere"
         )
+    said = said_of_other_writers(destination)
+    if said is not None and not session.simulate:
+        session.bench.reporter.tell(Remark(said))
     return destination
 
 

@@ -98,7 +98,10 @@ def _is_marked(found: Standing, entry: RestoreEntry) -> bool:
 
 
 def _marking(entry: RestoreEntry) -> bytes:
-    return hashlib.blake2b(repr((entry.path, entry.attributes)).encode(), digest_size=16).digest()
+    """What the restore script of the disks marks it with, too."""
+    attributes = entry.attributes
+    said = repr((entry.path, attributes.mode, attributes.uid, attributes.gid))
+    return hashlib.blake2b(said.encode(), digest_size=16).digest()
 
 
 def _tighten(found: Standing, present: Looks, wanted: Looks) -> None:
