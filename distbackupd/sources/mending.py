@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from distbackupd.engine.ports import Mended, Pulse
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
-from distbackupd.model.files import EntryFlag, EntryKind, RestoreEntry
+from distbackupd.model.files import Entry, EntryFlag, EntryKind, RestoreEntry
 from distbackupd.model.rot import RottenFile
 from distbackupd.model.text import printable
 from distbackupd.sources.kept import is_as_known
@@ -33,10 +33,12 @@ def mend_source(paths: Sequence[bytes], rotten: RottenFile, open_content: Callab
     A new file beside the old one gets the content, hashed while it is written, and the old one's owner, mode, extended
     attributes and times; it is durable before it takes the old one's names. The old one gets another name before it loses
     its own. A crash leaves the old file or the new one.
+
+    Whoever may write in the folder may exchange names at any moment: what is read, described and linked is what was opened.
     """
     with _in_words(), contextlib.ExitStack() as opened:
         names = [_Name(opened, path) for path in paths]
-        before = _as_found(names[0], rotten, pulse, opened)
+        old, before, described = _as_found(names[0], rotten, pulse, opened)
         if before.st_nlink != len(names):
             raise SourceTrouble(
                 f"it has {before.st_nlink} names, of which {len(names)} are known; it was left as it is, for it would stay "
@@ -45,29 +47,32 @@ def mend_source(paths: Sequence[bytes], rotten: RottenFile, open_content: Callab
         first = names[0]
         temporary = temporary_name(first.name)
         try:
-            _write_beside(first, temporary, before, rotten, open_content, pulse)
+            new = _write_beside(first, temporary, before, described, rotten, open_content, pulse)
+            opened.callback(os.close, new)
             if _identity(first.state()) != _identity(before):
                 raise SourceChanged(f"something was done to it meanwhile{_REFUSED}")
-            kept = _keep(first, before)
+            kept = _keep(first, old, before)
             os.rename(temporary, first.name, src_dir_fd=first.folder, dst_dir_fd=first.folder)
         except BaseException:
             discard(first.folder, temporary)
             raise
         os.fsync(first.folder)
         for other in names[1:]:
-            _link(first, other, before)
+            _link(new, other, before)
+        if not os.path.samestat(first.state(), os.fstat(new)):
+            raise SourceChanged(f"another file took its name just now; what it held is {printable(kept)}")
         entry = FolderTree().describe_file(first.path)
     return Mended(entry, os.path.join(os.path.dirname(paths[0]), kept))
 
 
-def _keep(name: _Name, before: os.stat_result) -> bytes:
+def _keep(name: _Name, old: int, before: os.stat_result) -> bytes:
     """Give the file another name beside its own, which nothing has, and which says what it is; the name."""
     day = time.strftime("%Y-%m-%d").encode()
     for number in range(1, _MOST_KEPT):
         ending = b".replaced-" + day + (b"-%d" % number if number > 1 else b"")
         kept = name.name[: _LONGEST_NAME - len(ending)] + ending
         try:
-            os.link(name.name, kept, src_dir_fd=name.folder, dst_dir_fd=name.folder, follow_symlinks=False)
+            os.link(b"/proc/self/fd/%d" % old, kept, dst_dir_fd=name.folder, follow_symlinks=True)
         except FileExistsError:
             continue
         except PermissionError:
@@ -93,8 +98,12 @@ class _Name:
         return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
 
-def _as_found(name: _Name, rotten: RottenFile, pulse: Pulse, opened: contextlib.ExitStack) -> os.stat_result:
-    """How the file stands: exactly as when it was found rotten. Raises SourceChanged, SourceTrouble, Interrupted.
+def _as_found(
+    name: _Name, rotten: RottenFile, pulse: Pulse, opened: contextlib.ExitStack
+) -> tuple[int, os.stat_result, Entry]:
+    """The open file and how it stands: exactly as when it was found rotten.
+
+    Raises SourceChanged, SourceTrouble, Interrupted.
 
     It stays open: a file that takes its name cannot have its inode number then.
     """
@@ -110,18 +119,19 @@ def _as_found(name: _Name, rotten: RottenFile, pulse: Pulse, opened: contextlib.
     same = (found.digest, found.entry.ctime_ns) == (rotten.found, rotten.ctime_ns)
     if not looks or not same or _identity(name.state()) != _identity(state):
         raise SourceChanged(f"something was done to it since it was found rotten{_REFUSED}")
-    return state
+    return descriptor, state, found.entry
 
 
 def _write_beside(
     name: _Name,
     temporary: bytes,
     before: os.stat_result,
+    described: Entry,
     rotten: RottenFile,
     open_content: Callable[[], int],
     pulse: Pulse,
-) -> None:
-    described = FolderTree().describe_file(name.path)
+) -> int:
+    """A descriptor of the new file, which is durable."""
     entry = RestoreEntry(
         path=rotten.path,
         kind=EntryKind.FILE,
@@ -146,24 +156,26 @@ def _write_beside(
                 raise SourceTrouble(f"its {lost[0]} could not be kept{_REFUSED}: ask as root")
             os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(descriptor)
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
     finally:
         os.close(content)
+    return descriptor
 
 
 def _identity(state: os.stat_result) -> tuple[int, ...]:
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def _link(first: _Name, other: _Name, before: os.stat_result) -> None:
+def _link(new: int, other: _Name, before: os.stat_result) -> None:
     """Make another name of the rotten file one of the mended file."""
     state = other.state()
     if (state.st_dev, state.st_ino) != (before.st_dev, before.st_ino):
         return
     temporary = temporary_name(other.name)
     discard(other.folder, temporary)
-    os.link(first.name, temporary, src_dir_fd=first.folder, dst_dir_fd=other.folder, follow_symlinks=False)
+    os.link(b"/proc/self/fd/%d" % new, temporary, dst_dir_fd=other.folder, follow_symlinks=True)
     os.rename(temporary, other.name, src_dir_fd=other.folder, dst_dir_fd=other.folder)
     os.fsync(other.folder)
 

@@ -125,16 +125,22 @@ class RestoreMark:
         self._descriptor = self._found = -1
 
     def _make(self) -> None:
-        temporary = MARK_NAME + b".new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=self._root)
+        try:
+            self._create(MARK_NAME)
+        except FileExistsError:
+            temporary = MARK_NAME + b".new"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=self._root)
+            self._create(temporary)
+            os.rename(temporary, MARK_NAME, src_dir_fd=self._root, dst_dir_fd=self._root)
+
+    def _create(self, name: bytes) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(temporary, flags, 0o600, dir_fd=self._root)
+        self._descriptor = os.open(name, flags, 0o600, dir_fd=self._root)
         _lock(self._descriptor)
         if self._found < 0:
             self._since = os.fstat(self._descriptor).st_ctime_ns
         self._write()
-        os.rename(temporary, MARK_NAME, src_dir_fd=self._root, dst_dir_fd=self._root)
 
     def _write(self) -> None:
         said = json.dumps({"boot": boot_id(), "since": self._since}).ljust(_LENGTH)
