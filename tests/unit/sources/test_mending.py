@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -157,3 +158,36 @@ def test_mend_source_full_disk_is_told_in_words(path: Path, monkeypatch: pytest.
         mend_source([os.fsencode(path)], rotten, good, Never())
     assert path.read_bytes() == ROTTEN
     assert os.listdir(path.parent) == ["file"]
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("back", [False, True])
+def test_mend_source_names_exchanged_meanwhile_give_no_privilege(path: Path, back: bool) -> None:
+    """A user renames a set-user-ID file of root's, which lies in his folder, into the place while the content is read."""
+    path.chmod(0o644)
+    os.chown(path, 1234, 1234)
+    program = path.parent / "program"
+    program.write_bytes(b"root's")
+    program.chmod(0o4755)
+    rotten, good = found(path), content(path, GOOD)
+
+    def exchange() -> None:
+        path.rename(path.parent / "aside")
+        program.rename(path)
+        (path.parent / "aside").rename(program)
+
+    def exchange_and_open() -> int:
+        exchange()
+        return int(good())
+
+    class Pulse(Never):
+        def beat(self, done_bytes: int) -> None:
+            if back and path.read_bytes() == b"root's":
+                exchange()
+
+    with contextlib.suppress(SourceChanged):
+        mend_source([os.fsencode(path)], rotten, exchange_and_open, Pulse())
+    for file in path.parent.iterdir():
+        state = file.stat()
+        assert state.st_uid == 1234 or file.read_bytes() == b"root's"
+        assert not state.st_mode & 0o7000 or file.read_bytes() == b"root's"

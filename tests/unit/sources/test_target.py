@@ -16,10 +16,12 @@ from distbackupd.model.files import INODE_FLAGS_SHIFT, Attributes, EntryFlag, En
 from distbackupd.sources.inode_flags import opened, read_flags, write_flags
 from distbackupd.sources.restored_mark import MARK_NAME
 from distbackupd.sources.target import FolderTarget
+from tests.bed.programs import NOBODY
 from tests.trees import acl, write_file
 
 OWN = (os.getuid(), os.getgid())
 MOMENT = 1_600_000_000_123_456_789
+CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 
 
 class Pulse(threading.Event):
@@ -529,3 +531,133 @@ def test_place_device_nodes_and_fifo_are_restored(place, destination):
     assert stat.S_ISFIFO(os.lstat(destination / "fifo").st_mode)
     assert place(entry(b"/null", EntryKind.CHARACTER_DEVICE, rdev=device)) is Placement.LEFT_ALONE
     assert place(entry(b"/null", EntryKind.CHARACTER_DEVICE, rdev=device + 1)) is Placement.IN_THE_WAY
+
+
+def plant(path, content, mode=0o644, owner=NOBODY):
+    write_file(path, content)
+    os.chown(path, owner, owner)
+    os.chmod(path, mode)
+    os.utime(path, ns=(MOMENT, MOMENT))
+
+
+@pytest.mark.needs("root")
+def test_place_file_that_somebody_else_owns_is_replaced_by_a_copy_that_is_hashed(target, place, destination):
+    plant(destination / "right", b"right")
+    plant(destination / "false", b"false")
+    held = {name: os.open(destination / name, os.O_RDONLY) for name in ("right", "false")}
+    assert place(entry(b"/right", content=b"right", mode=0o4755)) is Placement.LEFT_ALONE
+    wanted = entry(b"/false", content=b"wrong", mode=0o4755)
+    with pytest.raises(EntryRefused):
+        target.place(wanted, elsewhere, Pulse(), overwrite=False)
+    assert os.stat(destination / "false").st_uid == NOBODY
+    assert target.foresee(wanted, overwrite=False) is Placement.RESTORED
+    assert place(wanted, b"wrong") is Placement.RESTORED
+    for name, descriptor in held.items():
+        assert stat.S_IMODE(os.stat(destination / name).st_mode) == 0o4755
+        assert (os.fstat(descriptor).st_uid, stat.S_IMODE(os.fstat(descriptor).st_mode)) == (NOBODY, 0o644)
+        os.close(descriptor)
+    assert (destination / "false").read_bytes() == b"wrong"
+
+
+def elsewhere():
+    raise EntryRefused("it lies on another disk")
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("more", [{"mode": 0o644}, {"xattrs": ((b"security.capability", CAPABILITY),)}])
+def test_place_where_others_may_write_rights_go_to_a_new_file_only(place, destination, more):
+    os.chmod(destination, 0o777)
+    plant(destination / "file", b"right", 0o600, 0)
+    held = os.open(destination / "file", os.O_RDONLY)
+    assert place(entry(b"/file", content=b"right", **more)) is Placement.LEFT_ALONE
+    assert os.stat(destination / "file").st_ino != os.fstat(held).st_ino
+    assert (stat.S_IMODE(os.fstat(held).st_mode), os.listxattr(held)) == (0o600, [])
+    os.close(held)
+
+
+def test_place_right_file_in_a_folder_of_ones_own_gets_its_mode_without_being_copied(place, destination):
+    write_file(destination / "file", b"right")
+    os.utime(destination / "file", ns=(MOMENT, MOMENT))
+    os.chmod(destination / "file", 0o400)
+    inode = os.stat(destination / "file").st_ino
+    assert place(entry(b"/file", content=b"right", mode=0o644)) is Placement.LEFT_ALONE
+    state = os.stat(destination / "file")
+    assert (state.st_ino, stat.S_IMODE(state.st_mode)) == (inode, 0o644)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("kind", [EntryKind.SYMBOLIC_LINK, EntryKind.FIFO])
+def test_place_special_entry_of_somebody_else_is_made_anew(place, destination, kind):
+    os.symlink(b"aim", destination / "entry") if kind is EntryKind.SYMBOLIC_LINK else os.mkfifo(destination / "entry")
+    os.chown(destination / "entry", NOBODY, NOBODY, follow_symlinks=False)
+    held = os.open(destination / "entry", os.O_PATH | os.O_NOFOLLOW)
+    for _ in range(2):
+        assert place(entry(b"/entry", kind, target=b"aim")) is Placement.LEFT_ALONE
+        assert os.lstat(destination / "entry").st_uid == 0
+    assert os.fstat(held).st_uid == NOBODY
+    os.close(held)
+
+
+@pytest.mark.needs("root")
+def test_make_folder_names_exchanged_before_it_is_finished_give_nobody_anything(target, place, destination):
+    os.chmod(destination, 0o777)
+    (destination / "private").mkdir(mode=0o700)
+    target.make_folder(folder(b"/home")._replace(attributes=Attributes(0o755, NOBODY, NOBODY)))
+    os.rename(destination / "home", destination / "aside")
+    os.rename(destination / "private", destination / "home")
+    with pytest.raises(EntryRefused, match="another folder took the place"):
+        place(entry(b"/home/file", content=b"x"), b"x")
+    assert target.finish() == {"metadata of a folder": 1}
+    state = os.stat(destination / "home")
+    assert (state.st_uid, stat.S_IMODE(state.st_mode), os.listdir(destination / "home")) == (0, 0o700, [])
+
+
+@pytest.mark.needs("root")
+def test_make_folder_of_somebody_else_where_others_may_write_is_closed(target, place, destination):
+    os.chmod(destination, 0o777)
+    for name in ("full", "empty"):
+        (destination / name).mkdir()
+        os.chown(destination / name, NOBODY, NOBODY)
+    write_file(destination / "full/theirs", b"")
+    with pytest.raises(EntryRefused, match="a folder of somebody else stands in its place, where others may write"):
+        target.make_folder(folder(b"/full"))
+    with pytest.raises(EntryRefused, match="the folder above it is somebody else's"):
+        place(entry(b"/full/deep/file", content=b"x"), b"x")
+    assert target.make_folder(folder(b"/empty")) is Placement.RESTORED
+    target.finish()
+    assert [os.stat(destination / name).st_uid for name in ("full", "empty")] == [NOBODY, 0]
+    assert os.listdir(destination / "full") == ["theirs"]
+
+
+@pytest.mark.needs("root")
+def test_link_first_name_exchanged_meanwhile_is_not_linked(target, place, destination):
+    place(entry(b"/one", content=b"same", flags=EntryFlag.LINKED), b"same")
+    os.rename(destination / "one", destination / "aside")
+    plant(destination / "one", b"evil")
+    assert (
+        target.link(entry(b"/two", content=b"same", flags=EntryFlag.LINKED), b"/one", overwrite=False) is Placement.NOT_KEPT
+    )
+    assert not (destination / "two").exists()
+
+
+def test_finish_locks_no_file_that_came_into_the_place(target, place, destination):
+    place(flagged(b"/file", content=b"ours"), b"ours")
+    os.rename(destination / "file", destination / "aside")
+    write_file(destination / "file", b"theirs")
+    assert target.finish() == {"flag of chattr": 1}
+    write_file(destination / "file", b"still theirs")
+
+
+def test_root_of_the_tree_keeps_others_out_until_it_is_finished(target, tmp_path):
+    target.make_folder(folder(b"/", mode=0o750))
+    assert stat.S_IMODE((tmp_path / "destination").stat().st_mode) == 0o700
+    target.finish()
+    assert stat.S_IMODE((tmp_path / "destination").stat().st_mode) == 0o750
+
+
+def test_root_that_became_a_link_is_not_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    os.symlink("real", tmp_path / "link")
+    with FolderTarget(os.fsencode(tmp_path / "link/destination")) as target, pytest.raises(TargetTrouble):
+        target.make_folder(folder(b"/a"))
+    assert os.listdir(tmp_path / "real") == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import random
 import re
@@ -18,6 +19,7 @@ import pytest
 from distbackupd.catalogue import schema
 from distbackupd.store.stand_alone import readme, restore_script
 from tests.bed.old_catalogues import write_as_version
+from tests.bed.programs import NOBODY
 from tests.hand_made import hand_made
 from tests.trees import assert_same_tree, build_nasty_tree, describe_tree, write_file
 
@@ -342,3 +344,95 @@ def test_readme_names_the_disk_and_its_query_finds_the_objects(backup, source, t
     found = {path: (tmp_path / "photos-01" / name).read_bytes() for name, path in connection.execute(query)}
     connection.close()
     assert found == {f"/{name}": f"content of {name}".encode() for name in ("a/one", "a/two", "b/three")}
+
+
+# --- disks of somebody who wishes us ill ---
+
+
+@pytest.mark.parametrize(
+    "change_to",
+    [
+        "UPDATE file SET name = CAST('../../evil' AS BLOB) WHERE CAST(name AS TEXT) = 'one'",
+        "UPDATE file SET name = X'6F6E6500' WHERE CAST(name AS TEXT) = 'one'",
+        "UPDATE file SET size = -1 WHERE CAST(name AS TEXT) = 'one'",
+        "UPDATE file SET kind = 9 WHERE CAST(name AS TEXT) = 'one'",
+        "UPDATE file SET flags = -1 WHERE CAST(name AS TEXT) = 'one'",
+        (
+            "INSERT INTO attributes (id, mode, uid, gid, rdev, xattrs) VALUES (99, 1048576, 0, 0, 0, X'');"
+            "UPDATE file SET attributes = 99 WHERE CAST(name AS TEXT) = 'one'"
+        ),
+        (
+            "INSERT INTO attributes (id, mode, uid, gid, rdev, xattrs) VALUES (99, 420, -1, 4294967295, 0, X'');"
+            "UPDATE file SET attributes = 99 WHERE CAST(name AS TEXT) = 'one'"
+        ),
+    ],
+)
+def test_restore_script_entry_that_cannot_be_is_refused_alone(backup, run_script, source, tmp_path, change_to):
+    backup.back_up(source)
+    backup.put_catalogues()
+    change(tmp_path / "photos-01", *change_to.split(";"))
+    said = run_script("photos-01", tmp_path / "out" / "inner", code=3)
+    assert "not restored" in said
+    assert not (tmp_path / "evil").exists()
+    assert not (tmp_path / "out/evil").exists()
+    assert (tmp_path / "out/inner/a/two").read_bytes() == b"content of a/two"
+    assert not (tmp_path / "out/inner/a/one").exists()
+
+
+def test_restore_script_catalogue_that_computes_is_refused(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, X'2F' AS path FROM n"
+    change(tmp_path / "photos-01", "ALTER TABLE folder RENAME TO real", f"CREATE VIEW folder AS {endless}")
+    assert "is damaged, use another disk's with --catalogue" in run_script("photos-01", tmp_path / "out", code=2)
+
+
+@pytest.mark.parametrize("what", ["fifo", "folder", "link to nothing"])
+def test_restore_script_thing_in_the_catalogues_place_is_none(run_script, tmp_path, what):
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "disk/distbackup.sqlite"
+    {"fifo": os.mkfifo, "folder": os.mkdir}.get(what, functools.partial(os.symlink, "nothing"))(path)
+    assert "there is no" in run_script("disk", tmp_path / "out", code=2)
+
+
+def test_restore_script_objects_are_not_taken_through_links(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    objects = tmp_path / "photos-01/distbackup-objects"
+    objects.rename(tmp_path / "elsewhere")
+    objects.symlink_to(tmp_path / "elsewhere")
+    said = run_script("photos-01", tmp_path / "out", code=3)
+    assert "its object on this disk cannot be opened" in said
+    assert not list((tmp_path / "out/a").iterdir())
+
+
+def test_restore_script_names_of_disks_cannot_speak_to_the_terminal(backup, run_script, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    change(tmp_path / "photos-01", "UPDATE disk SET name = id || 'evil' || char(27) || '[2J'")
+    assert "\x1b" not in run_script("photos-01", "--list") + run_script("photos-01", tmp_path / "out")
+
+
+@pytest.mark.needs("root")
+def test_restore_script_disk_that_only_root_may_read_says_so(backup, source, tmp_path):
+    backup.back_up(source)
+    backup.put_catalogues()
+    script = tmp_path / "photos-01/distbackup-restore.py"
+    script.write_bytes(restore_script())
+    open_place = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        open_place.chmod(0o755)
+        shutil.copytree(tmp_path / "photos-01", open_place / "disk")
+        (open_place / "disk").chmod(0o755)
+        out = open_place / "out"
+        out.mkdir()
+        os.chown(out, NOBODY, NOBODY)
+        command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", PYTHON]
+        for closed in ("distbackup-objects", "distbackup.sqlite"):
+            (open_place / "disk" / closed).chmod(0)
+            words = [*command, open_place / "disk/distbackup-restore.py", out]
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+            assert "for root to read: run this as root" in done.stderr
+    finally:
+        shutil.rmtree(open_place)
