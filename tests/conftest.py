@@ -6,6 +6,8 @@ that CI never skips silently.
 
 ``@pytest.mark.inside_private_udevd("udev/75-distbackupd.rules")``: the test runs in a process of its own beside a
 fresh systemd-udevd, with these rules (paths from the root of the repository) installed.
+
+``--fuzz=FACTOR`` runs so many times the cases of each fuzzer (``tests/fuzzing.py``), for as long as that takes.
 """
 
 from __future__ import annotations
@@ -20,8 +22,14 @@ from pathlib import Path
 import pytest
 
 from tests.bed.capabilities import PRIVATE_UDEVD, inside_private_udevd, probe
+from tests.fuzzing import FACTOR
 
 _ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long fuzzers run."""
+    parser.addoption("--fuzz", type=int, default=1, metavar="FACTOR", help="run so many times the cases of each fuzzer")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]
     os.umask(0o022)
+    # Modules that are collected later ask for it as they are loaded.
+    os.environ[FACTOR] = str(config.getoption("--fuzz"))
+    if config.getoption("--fuzz") > 1:
+        config.option.timeout = 0
     # Whoever was started in the background of a script ignores Ctrl+C, and so would every program that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

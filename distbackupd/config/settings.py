@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             try:
                 check(value)
             except ValueError as error:
-                raise ValueError(f"{key} = {json.dumps(value)} {error}") from None
+                raise ValueError(f"{key} = {_as_written(value)} {error}") from None
 
     @property
     def keep_deleted_seconds(self) -> int:
@@ -137,15 +137,16 @@ def load_settings(path: Path | None = None) -> Settings:
         raise UsageError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{name}: is no UTF-8 text, at byte {error.start:,}; TOML files are UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: is not written as TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        # Endless numbers and nesting are errors of Python's own.
+        raise UsageError(f"{name}: is not written as TOML: {_shortened(str(error))}") from error
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
         raise UsageError(f"{name}: {_explain(error, table)}") from error
 
 
-_UNKNOWN_KEY = re.compile(r"unknown field `(.+?)`")
+_UNKNOWN_KEY = re.compile(r"unknown field `(.+)`", re.DOTALL)
 _WRONG_TYPE = re.compile(r"Expected `(\w+)`, got `\w+` - at `\$\.(\w+)`")
 _KINDS = {"str": 'a text in quotes, such as "{}"', "bool": "either true or false", "int": "a whole number, such as {}"}
 
@@ -154,18 +155,23 @@ def _explain(error: msgspec.ValidationError, table: dict[str, Any]) -> str:
     if isinstance(error.__cause__, ValueError):
         return str(error.__cause__)
     if unknown := _UNKNOWN_KEY.search(str(error)):
-        return f"there is no setting '{printable(unknown[1])}'; there are {', '.join(Settings.__struct_fields__)}"
+        return f"there is no setting '{_shortened(unknown[1])}'; there are {', '.join(Settings.__struct_fields__)}"
     if wrong := _WRONG_TYPE.search(str(error)):
         kind, key = wrong.groups()
         return f"{key} = {_as_written(table[key])} must be {_KINDS[kind].format(getattr(Settings(), key))}"
-    return str(error)
+    return _shortened(str(error))
 
 
 def _as_written(value: object) -> str:
     try:
-        return json.dumps(value)
-    except TypeError:
-        return str(value)
+        return _shortened(json.dumps(value))
+    except (TypeError, ValueError):
+        return _shortened(str(value))
+
+
+def _shortened(text: str, most: int = 300) -> str:
+    """What a sentence can repeat of the file."""
+    return printable(text if len(text) <= most else f"{text[:most]}…")
 
 
 def _check_folder(text: str) -> None:

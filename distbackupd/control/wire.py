@@ -188,7 +188,7 @@ LONGEST_PATH = 4096
 
 def disk_named(name: str) -> str:
     """What a caller names a disk. Raises ValueError, a sentence, if no disk can have that name."""
-    if not name or len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+    if not name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         raise ValueError(f"a disk is named by 1 to {LONGEST_NAME} bytes; nothing was changed")
     return name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from distbackupd.model.text import printable
 
 KEY_FOLDER = Path("/etc/distbackupd/keys")
 """Where keys are kept, named by the UUID of the container."""
+
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
 class KeyTrouble(Exception):
@@ -64,6 +67,9 @@ class KeptKeys:
         return f"in {printable(str(credential))}, encrypted with this machine's own secret"
 
     def _files(self, uuid: str) -> tuple[Path, Path]:
+        # Whoever made the container has written its UUID, which is any text there.
+        if not _NAME.fullmatch(uuid):
+            raise KeyTrouble(f"'{printable(uuid)}' is no UUID, so no key can be kept under it")
         return self._folder / f"{uuid}.cred", self._folder / f"{uuid}.key"
 
 

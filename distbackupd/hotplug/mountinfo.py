@@ -147,10 +147,14 @@ def _parse_line(raw: bytes) -> MountLine | None:
     fields, about = mount.split(b" "), filesystem.split(b" ")
     if not separator or len(fields) < 6 or len(about) < 2:
         return None
-    major, minor = fields[2].split(b":")
+    try:
+        mount_id, (major, minor) = int(fields[0]), map(int, fields[2].split(b":"))
+        device_number = os.makedev(major, minor)
+    except (ValueError, OverflowError):
+        return None
     return MountLine(
-        mount_id=int(fields[0]),
-        device_number=os.makedev(int(major), int(minor)),
+        mount_id=mount_id,
+        device_number=device_number,
         root=unescape(fields[3]),
         mount_point=unescape(fields[4]),
         options=frozenset(fields[5].split(b",")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from distbackupd.model.errors import UsageError
+from distbackupd.model.text import printable
 
 LARGEST_NUMBER = 2**31 - 1
 """The highest priority or limit of copies, here and in side files."""
@@ -57,20 +58,20 @@ class FolderSettings:
         for key, value in mapping.items():
             if key in ("lock", "hide", "follow_symlinks", "noinherit"):
                 if value is not None and not isinstance(value, bool):
-                    raise UsageError(f"{key} is either true or false, not {value!r}")
+                    raise UsageError(f"{key} is either true or false, not {_shown(repr(value))}")
                 values[key] = bool(value)
             elif key in ("priority", "maxcopies", "copies"):
                 if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                    raise UsageError(f"{key} is a whole number from 0 up, not {value!r}")
+                    raise UsageError(f"{key} is a whole number from 0 up, not {_shown(repr(value))}")
                 if value is not None and value > LARGEST_NUMBER:
-                    raise UsageError(f"{key} is {LARGEST_NUMBER:,} at the most, not {value:,}")
+                    raise UsageError(f"{key} is {LARGEST_NUMBER:,} at the most, not {_shown(f'{value:,}')}")
                 values[key] = value or None
             elif key == "rules":
                 if not isinstance(value or [], list) or not all(isinstance(rule, str) for rule in value or []):
-                    raise UsageError(f"rules is a list of patterns, not {value!r}")
+                    raise UsageError(f"rules is a list of patterns, not {_shown(repr(value))}")
                 values[key] = tuple(value or [])
             else:
-                raise UsageError(f"there is no setting '{key}' for a folder")
+                raise UsageError(f"there is no setting '{_shown(key)}' for a folder")
         return cls(**values)
 
 
@@ -83,5 +84,10 @@ def canonical_virtual_path(path: str | bytes) -> bytes:
     raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
     parts = [part for part in raw.split(b"/") if part]
     if any(part in (b".", b"..") for part in parts) or b"\0" in raw:
-        raise UsageError(f"'{raw.decode('utf-8', 'replace')}' is no virtual path: it must not contain '.' or '..'")
+        raise UsageError(f"'{printable(raw)}' is no virtual path: it must not contain '.' or '..'")
     return b"/" + b"/".join(parts)
+
+
+def _shown(text: str, most: int = 60) -> str:
+    """What a sentence can repeat of it."""
+    return printable(text if len(text) <= most else f"{text[:most]}…")

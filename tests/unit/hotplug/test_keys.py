@@ -71,3 +71,15 @@ def test_keep_where_nothing_can_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KeyTrouble, match=r"/file/keys cannot be written: Not a directory"):
         KeptKeys(WithoutCredentials(), tmp_path / "file" / "keys").keep(UUID, KEY)
+
+
+@pytest.mark.parametrize("uuid", ["../cron.d/x", "/etc/x", "a/b", "", ".", "..", "-a", "a\n", "x" * 65, "a b", "%s"])
+def test_a_uuid_that_is_a_path_names_no_file(tmp_path: Path, uuid: str) -> None:
+    """Whoever made the container has written it."""
+    (tmp_path / "keys").mkdir()
+    keys = KeptKeys(WithoutCredentials(), tmp_path / "keys")
+    with pytest.raises(KeyTrouble, match="is no UUID, so no key can be kept under it"):
+        keys.keep(uuid, KEY)
+    with pytest.raises(KeyTrouble, match="is no UUID"):
+        keys.read(uuid)
+    assert [path.name for path in tmp_path.rglob("*")] == ["keys"]

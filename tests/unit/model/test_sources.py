@@ -70,3 +70,13 @@ def test_from_mapping_what_cannot_be_meant_is_refused(mapping: dict[str, Any]) -
     (key,) = mapping
     with pytest.raises(UsageError, match=key):
         FolderSettings.from_mapping(mapping)
+
+
+@pytest.mark.parametrize(
+    "mapping", [{"a\nb\x1b[2J": 1}, {"lock": "x" * 100_000}, {"priority": 10**400}, {"rules": ["a", b"\n"]}]
+)
+def test_from_mapping_tells_what_is_wrong_in_one_line_that_ends(mapping: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as refused:
+        FolderSettings.from_mapping(mapping)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 200
