@@ -254,6 +254,7 @@ def test_package_has_every_file_in_its_place(package: dict[str, str]) -> None:
     for pattern, folder in PACKAGED.items():
         for path in ROOT.glob(pattern):
             assert package.get(f"{folder}/{path.name}") == "-rw-r--r--", path
+    assert "usr/share/doc/distbackupd/SECURITY.md.gz" in package
     for page in MANUALS:
         assert f"usr/share/man/man{page.stem[-1]}/{page.stem}.gz" in package
     for program in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]:
@@ -372,3 +373,11 @@ def test_demo_on_disks_ends_well() -> None:
 
 def test_demo_in_folders_ends_well() -> None:
     assert "diff -r" in run(sys.executable, PACKAGING / "demo" / "demo.py", DEMO_WITHOUT_ROOT="1")
+
+
+def test_the_page_on_security_is_named_where_people_look() -> None:
+    assert "](SECURITY.md)" in README.read_text()
+    assert "SECURITY.md" in (ROOT / "packaging" / "man" / "distbackupd.8.scd").read_text()
+    page = (ROOT / "SECURITY.md").read_text()
+    for action in re.findall(r"org\.distbackupd\.[a-z-]+", page):
+        assert f'action id="{action}"' in (ROOT / "packaging" / "polkit" / "org.distbackupd.policy").read_text()
