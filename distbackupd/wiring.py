@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +35,10 @@ from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.devices import plugged_volumes, properties_of, udev_context, volume_from_properties
 from distbackupd.hotplug.enrolled import EnrolledDisks
+from distbackupd.hotplug.helper_client import HelperMounter
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
-from distbackupd.model.disks import Mount, Volume
+from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskNotOurs, DiskTrouble, DistbackupError, UsageError
 from distbackupd.model.events import Remark, ScanFinished
 from distbackupd.model.plans import BackupWish, Policy
@@ -79,6 +80,7 @@ __all__ = [
     "said_of_other_writers",
     "session_options",
     "system_mounter",
+    "take_over_markers",
     "volume_on",
     "without_daemon",
 ]
@@ -123,9 +125,10 @@ def open_store(root: bytes, mount: Mount) -> DiskStore:
     return FolderStore(root, mount.filesystem_type, mount.device)
 
 
-def system_mounter(settings: Settings, sandboxed: bool = False) -> SystemMounter:
-    """Mounts where the settings say; ``sandboxed``: PID 1 does it, for this process cannot."""
-    return SystemMounter(settings.mount_folder.encode(), Commands(delegated=sandboxed))
+def system_mounter(settings: Settings, sandboxed: bool = False) -> SystemMounter | HelperMounter:
+    """Mounts where the settings say; ``sandboxed``: distbackupd-helper does it, for this process may not."""
+    folder = settings.mount_folder.encode()
+    return HelperMounter(folder) if sandboxed else SystemMounter(folder)
 
 
 def volume_on(device: str) -> Volume:
@@ -233,10 +236,31 @@ def wish_policy(settings: Settings, wish: BackupWish) -> Policy:
     )
 
 
-def publish_disks(bench: Bench) -> None:
-    """Let the udev rule know which file systems, and which LUKS containers, are ours."""
-    disks = bench.catalogue.disks.all()
-    EnrolledDisks().publish({known for disk in disks for known in (disk.filesystem_uuid, disk.luks_uuid) if known})
+def publish_disks(bench: Bench, disks: Iterable[BackupDisk]) -> None:
+    """Put root's list right for the file systems and LUKS containers of these disks, which root named just now.
+
+    For no others: what else the catalogue says is the daemon's word.
+    """
+    uuids = {uuid for disk in disks for uuid in (disk.filesystem_uuid, disk.luks_uuid) if uuid}
+    _note(uuids, bench.catalogue.disks.all())
+
+
+def take_over_markers() -> None:
+    """Begin root's list of disks with those that earlier versions marked for udev in the catalogue's folder.
+
+    For the package's set-up, as long as that folder is root's. Raises DistbackupError.
+    """
+    markers = SYSTEM_FOLDER / "disks.d"
+    marked = set(os.listdir(markers)) if markers.is_dir() else set()
+    if marked:
+        with open_catalogue(SYSTEM_FOLDER) as catalogue:
+            disks = catalogue.disks.all()
+        _note(marked, disks)
+
+
+def _note(uuids: set[str], disks: Sequence[BackupDisk]) -> None:
+    """Which of the disks lie on each of these, or that none does."""
+    EnrolledDisks().note({uuid: [disk.name for disk in disks if disk.lies_in(uuid)] for uuid in sorted(uuids)})
 
 
 def make_control(desk: Desk) -> ControlService:
@@ -352,6 +376,4 @@ def open_engine(folder: Path, settings: Settings, reporter: Reporter, sandboxed:
         for sentence in mounter.unmount_leftovers():
             reporter.tell(Remark(sentence))
         bench = bench_on(catalogue, reporter, mounter, folder)
-        if folder == SYSTEM_FOLDER:
-            publish_disks(bench)
         yield Engine(folder, bench, settings)

@@ -233,10 +233,12 @@ PACKAGED = {
     "packaging/polkit/*.policy": "usr/share/polkit-1/actions",
     "packaging/polkit/*.rules": "usr/share/polkit-1/rules.d",
     "packaging/sysctl.d/*.conf": "usr/lib/sysctl.d",
+    "packaging/sysusers.d/*.conf": "usr/lib/sysusers.d",
     "packaging/tmpfiles.d/*.conf": "usr/lib/tmpfiles.d",
     "systemd/*agent*.service": "usr/lib/systemd/user",
     "systemd/user/*": "usr/lib/systemd/user",
     "systemd/distbackupd.service": "usr/lib/systemd/system",
+    "systemd/distbackupd-helper.*": "usr/lib/systemd/system",
     "udev/*.rules": "usr/lib/udev/rules.d",
 }
 """Where the package has the files of these folders."""
@@ -308,8 +310,8 @@ def test_lintian_finds_nothing() -> None:
 
 
 def test_folders_that_the_unit_needs_are_made_beforehand() -> None:
-    unit = (ROOT / "systemd" / "distbackupd.service").read_text()
-    needed = [word for line in re.findall(r"^ReadWritePaths=(.*)$", unit, re.MULTILINE) for word in line.split()]
+    units = "".join((ROOT / "systemd" / f"distbackupd{part}.service").read_text() for part in ("", "-helper"))
+    needed = [word for line in re.findall(r"^(?:ReadWrite|Bind)Paths=(.*)$", units, re.MULTILINE) for word in line.split()]
     made = re.findall(r"^d (\S+) ", (PACKAGING / "tmpfiles.d" / "distbackupd.conf").read_text(), re.MULTILINE)
     assert [path for path in needed if not path.startswith("-") and path not in made] == []
 

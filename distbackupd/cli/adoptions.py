@@ -23,7 +23,7 @@ def import_distbackup(session: CommandSession) -> int:
         adoption = adopt(session.bench, former, session.stop, session.simulate)
         place = printable(os.fsencode(former.path))
     if not session.simulate:
-        session.publish_disks()
+        session.publish_disks(*(disk for disk in session.bench.catalogue.disks.all() if disk.name in adoption.disks))
     if session.json:
         say_json({name: value for name, value in asdict(adoption).items() if name != "scan"})
     else:

@@ -59,7 +59,8 @@ def add_disk(session: CommandSession) -> int:
         folder=session.arguments.folder,
     )
     disk, mount = enrolment.disk, enrolment.mount
-    session.publish_disks()
+    if not session.simulate:
+        session.publish_disks(disk)
     if session.json:
         say_json(_described(disk) | {"device": mount.device, "mount_point": mount.root, "advice": enrolment.advice})
         return 0
@@ -104,7 +105,7 @@ def set_disk(session: CommandSession) -> int:
         changed = move(session.bench, changed, path, arguments.folder)
     if not session.simulate:
         session.bench.catalogue.disks.update(changed)
-        session.publish_disks()
+        session.publish_disks(disk, changed)
     place = f", kept at {changed.location}" if changed.location else ""
     say(f"{changed.name}: size {changed.capacity:,}, relative path '{printable(changed.relative_path)}'{place}")
     return 0
@@ -117,6 +118,7 @@ def rename_disk(session: CommandSession) -> int:
     if not session.simulate:
         place = locate(session.bench, disk)
         rename(session.bench, disk, name, session.bench.open_store(*place) if place else None)
+        session.publish_disks(disk)
     say(f"{'Would rename' if session.simulate else 'Renamed'} {disk.name} to {name}; remember its label")
     return 0
 
@@ -139,7 +141,7 @@ def delete_disk(session: CommandSession) -> int:
         say(f"Would delete disk {disk.name}")
         return 0
     session.bench.catalogue.disks.delete(disk)
-    session.publish_disks()
+    session.publish_disks(disk)
     say(f"Deleted disk {disk.name}; nothing on it was touched")
     return 0
 

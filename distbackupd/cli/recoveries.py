@@ -90,7 +90,7 @@ def _recover_catalogue(
         look_at_clock(bench)
         walk = walk_disks(bench, found, may_mount=os.geteuid() == 0)
         if os.geteuid() == 0 and folder == SYSTEM_FOLDER:
-            publish_disks(bench)
+            publish_disks(bench, catalogue.disks.all())
     if arguments.json:
         origin = {"copy": taken[0].path, "generation": taken[0].generation} if taken else {"copy": None, "generation": None}
         say_json(origin | {"kept": kept or None} | asdict(walk))

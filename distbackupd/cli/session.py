@@ -82,10 +82,10 @@ class CommandSession:
         with self.bench.mounter.mounted(volumes[0], disk.name, read_only) as mount:
             yield disk, root_on(disk, mount), mount
 
-    def publish_disks(self) -> None:
-        """Let the udev rule know which disks are ours, as far as this user may."""
+    def publish_disks(self, *disks: BackupDisk) -> None:
+        """Let udev and the helper know how it stands with these disks, as far as this user may."""
         if os.geteuid() == 0 and self.folder == SYSTEM_FOLDER:
-            publish_disks(self.bench)
+            publish_disks(self.bench, disks)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Outside commands, run in one of two ways: by this process, or for it by PID 1, outside of the service's sandbox.
+"""Outside commands, run in one of two ways: by this process, or for it by PID 1, outside of the helper's sandbox.
 
-In the sandbox a mount would show to this process alone, and there is no device to be opened. So PID 1 runs what mounts,
-checks, unlocks or looks into the processes of others, as a transient unit with the whole machine before it. Input,
-output and exit status pass through either way.
+In the sandbox a mount would show to this process alone. So PID 1 runs what mounts, checks, unlocks or looks into the
+processes of others, as a transient unit with the whole machine before it: no shell reads its words. Input, output and exit
+status pass through either way.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ class Commands:
         program = os.fsdecode(words[0])
         if not is_installed(program):
             raise CommandFailed(f"{program} is not installed")
-        command = [os.fsencode(word) for word in (*self._prefix, *words)]
+        command = [os.fsencode(word) for word in words]
+        if self.delegated:
+            # PID 1 expands $NAME in the words of what it runs, where nobody doubled the sign.
+            command = [*map(os.fsencode, self._prefix), *(word.replace(b"$", b"$$") for word in command)]
         environment = {**os.environ, "LC_ALL": "C", "PATH": _search_path()}
         try:
             done = subprocess.run(command, input=given, capture_output=True, env=environment, check=False)

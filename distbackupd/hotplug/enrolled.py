@@ -1,43 +1,80 @@
-"""Markers that tell the udev rule which disks are enrolled, so that plugging one starts a stopped daemon."""
+"""The list of enrolled disks that root keeps: what udev waits for, and all that the helper may touch.
+
+It is no copy of the catalogue. The daemon, which reads what strangers wrote, owns that one; this list changes only when root
+names a disk: ``dsb disk add``, ``set``, ``rename``, ``del``, ``recover``.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
+import msgspec
+
+from distbackupd.hotplug.root_files import flush_folder, write_file
 from distbackupd.model.errors import UsageError
 from distbackupd.model.text import printable
 
-ENROLLED_MARKERS = b"/var/lib/distbackup/disks.d"
-"""Where ``udev/75-distbackupd.rules`` looks for the markers."""
+ENROLLED_FOLDER = Path("/var/lib/distbackup-disks")
+"""Where ``udev/75-distbackupd.rules`` looks; beside the catalogue's folder, which is the daemon's own."""
 
 _UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_LONGEST = 1 << 16
+
+
+class _Record(msgspec.Struct, frozen=True):
+    name: str
 
 
 class EnrolledDisks:
-    """The markers in ``folder``, which the udev rule reads."""
+    """The list in ``folder``: a file for each UUID, of a file system or of a LUKS container, with the disk's name in it.
 
-    def __init__(self, folder: bytes = ENROLLED_MARKERS) -> None:
+    The folder is root's, and nobody else writes it; reading it tells which disks there are, so only udev and the helper do.
+    """
+
+    def __init__(self, folder: Path = ENROLLED_FOLDER) -> None:
         self._folder = folder
 
-    def publish(self, filesystem_uuids: set[str]) -> None:
-        """Make the folder hold one empty file for each UUID, spelled as udev spells it, and no other marker.
+    def note(self, names: dict[str, Sequence[str]]) -> None:
+        """From now on each of these UUIDs, spelled as udev spells them, is that of these disks; of none: it is not listed.
 
-        Each marker comes and goes at once; those that stay are not touched. Files that are no markers are left alone.
+        Each entry comes, changes and goes at once. Two disks may lie on one file system; the first gives it its name.
 
         Raises:
             UsageError: a UUID that cannot be a file system's; nothing was changed.
-            OSError: the folder cannot be written; some markers may be missing.
+            OSError: the folder cannot be written; some entries may be missing.
         """
-        for filesystem_uuid in filesystem_uuids:
-            if not _UUID.fullmatch(filesystem_uuid):
-                raise UsageError(
-                    f"'{printable(filesystem_uuid)}' is no file system's UUID, so udev cannot wait for that disk"
-                )
-        os.makedirs(self._folder, mode=0o755, exist_ok=True)
-        wanted = {os.fsencode(filesystem_uuid) for filesystem_uuid in filesystem_uuids}
-        there = {name for name in os.listdir(self._folder) if _UUID.fullmatch(os.fsdecode(name))}
-        for name in sorted(wanted - there):
-            os.close(os.open(os.path.join(self._folder, name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-        for name in sorted(there - wanted):
-            os.unlink(os.path.join(self._folder, name))
+        for uuid in names:
+            if not _UUID.fullmatch(uuid):
+                raise UsageError(f"'{printable(uuid)}' is no file system's UUID, so udev cannot wait for that disk")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for uuid, disks in names.items():
+            if disks:
+                record = _Record(printable(disks[0]))
+                write_file(self._folder / uuid, msgspec.json.encode(record))
+            else:
+                (self._folder / uuid).unlink(missing_ok=True)
+        flush_folder(self._folder)
+
+    def name_of(self, uuid: str) -> str | None:
+        """The name of the enrolled disk with this UUID; None: there is none, or somebody but root could have said so."""
+        if not _UUID.fullmatch(uuid):
+            return None
+        try:
+            descriptor = os.open(self._folder / uuid, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or state.st_mode & 0o022:
+                return None
+            content = os.read(descriptor, _LONGEST)
+        finally:
+            os.close(descriptor)
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(content, type=_Record).name
+        return None

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from distbackupd.hotplug.commands import Commands
+import logging
+import os
 
-_EVERYWHERE = ("nosuid", "nodev", "noexec", "noatime")
+from distbackupd.hotplug.commands import CommandFailed, Commands
+from distbackupd.hotplug.mountinfo import MountLine, read_mountinfo
+from distbackupd.model.text import printable
+
+_log = logging.getLogger(__name__)
+
+_EVERYWHERE = ("nosuid", "nodev", "noexec", "nosymfollow", "noatime")
+"""Of the mount, whatever is on it: nothing there is started, no device opened, no link followed."""
 
 _OPTIONS = {
     "ext2": ("errors=remount-ro",),
@@ -28,6 +36,22 @@ def mount(commands: Commands, device: str, folder: bytes, filesystem_type: str, 
     options = [*_EVERYWHERE, *_OPTIONS.get(filesystem_type, ()), *(["ro"] if read_only else [])]
     types = ["-t", _TYPES[filesystem_type]] if filesystem_type in _TYPES else []
     commands.run(["mount", *types, "-o", ",".join(options), "--", device, folder])
+
+
+def harden(commands: Commands, line: MountLine) -> MountLine:
+    """Give a fresh mount what its driver forgot, as those in user space do; the mount as it is then.
+
+    Raises nothing: what an old kernel does not know it goes without.
+    """
+    if line.options.issuperset(os.fsencode(option) for option in _EVERYWHERE):
+        return line
+    options = [*_EVERYWHERE, *(["ro"] if b"ro" in line.options else [])]
+    try:
+        commands.run(["mount", "-o", ",".join(["remount", "bind", *options]), "--", line.mount_point])
+    except CommandFailed as error:
+        _log.info("%s keeps the options that it was mounted with: %s", printable(line.mount_point), printable(str(error)))
+        return line
+    return next((now for now in read_mountinfo() if now.mount_id == line.mount_id), line)
 
 
 def unmount(commands: Commands, folder: bytes, lazily: bool = False) -> None:

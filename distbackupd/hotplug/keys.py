@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from distbackupd.hotplug.commands import CommandFailed, Commands
+from distbackupd.hotplug.root_files import write_file
 from distbackupd.model.text import printable
 
 KEY_FOLDER = Path("/etc/distbackupd/keys")
@@ -56,9 +55,9 @@ class KeptKeys:
             try:
                 # Bound to no measured state of the TPM: an update of the firmware must not lock the backup out.
                 words = ["systemd-creds", "encrypt", f"--name={uuid}", "--tpm2-pcrs=", "-", "-"]
-                _write(credential, self._commands.run(words, given=key))
+                write_file(credential, self._commands.run(words, given=key))
             except CommandFailed as error:
-                _write(plain, key)
+                write_file(plain, key)
                 credential.unlink(missing_ok=True)
                 return f"in {printable(str(plain))}, where root alone reads it (not encrypted: {printable(str(error))})"
             plain.unlink(missing_ok=True)
@@ -71,20 +70,3 @@ class KeptKeys:
         if not _NAME.fullmatch(uuid):
             raise KeyTrouble(f"'{printable(uuid)}' is no UUID, so no key can be kept under it")
         return self._folder / f"{uuid}.cred", self._folder / f"{uuid}.key"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace the file at once and durably, readable by its owner alone."""
-    beside = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):
-        beside.unlink()
-    with open(beside, "xb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

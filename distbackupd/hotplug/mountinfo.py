@@ -17,6 +17,10 @@ _READ_ONLY_OPTIONS = frozenset({b"ro", b"emergency_ro", b"shutdown"})
 _NEVER_DISKS = frozenset({b"squashfs", b"erofs", b"iso9660", b"cramfs", b"romfs"})
 """Read-only images on block devices: snaps, live systems, CDs."""
 
+_SEVERAL_DEVICES = frozenset({b"btrfs", b"bcachefs"})
+"""Their device number is anonymous, and the source names one of their devices: the kernel looked at it. A user's own FUSE
+mount may call itself anything, such as ``/dev/sdb1``."""
+
 _WITHOUT_DEVICE_NUMBER = frozenset({b"btrfs", b"zfs", b"bcachefs", b"overlay", b"tmpfs"})
 """Local file systems whose device number is anonymous, like those of network and pseudo file systems."""
 
@@ -59,19 +63,28 @@ class MountLine(NamedTuple):
         """The number of the block device behind it, 0 where there is none: btrfs has an anonymous one of its own."""
         if os.major(self.device_number):
             return self.device_number
-        return sysfs.number_of(os.fsdecode(self.source)) if self.source.startswith(b"/dev/") else 0
+        return sysfs.number_of(os.fsdecode(self.source)) if self._has_device else 0
 
     @property
     def device(self) -> str:
-        """The device's node as udev names it (``/dev/dm-0``, not ``/dev/mapper/music``); else the kernel's word for it."""
+        """The device's node as udev names it (``/dev/dm-0``, not ``/dev/mapper/music``).
+
+        Else the kernel's word for it; the type of a file system that names a device which it has not.
+        """
+        if self.source.startswith(b"/dev/") and not self._has_device:
+            return os.fsdecode(self.filesystem_type)
         return sysfs.device_of(self.block_number) or os.fsdecode(self.source)
 
     @property
     def is_dead(self) -> bool:
         """Whether the device behind it was pulled out."""
-        if os.major(self.device_number) or self.source.startswith(b"/dev/"):
-            return sysfs.is_gone(self.block_number)
-        return False
+        return self._has_device and sysfs.is_gone(self.block_number)
+
+    @property
+    def _has_device(self) -> bool:
+        if os.major(self.device_number):
+            return True
+        return self.filesystem_type in _SEVERAL_DEVICES and self.source.startswith(b"/dev/")
 
     @property
     def is_visible(self) -> bool:

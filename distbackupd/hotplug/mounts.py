@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,16 @@ from distbackupd.hotplug import filesystems, sysfs
 from distbackupd.hotplug.afterwards import afterwards
 from distbackupd.hotplug.checking import check, refuse_read_only
 from distbackupd.hotplug.commands import CommandFailed, Commands
-from distbackupd.hotplug.devices import properties_known_to_udev, properties_of, volumes_with_uuid
+from distbackupd.hotplug.held import held
 from distbackupd.hotplug.keys import KEY_FOLDER, KeptKeys
-from distbackupd.hotplug.mountinfo import MountLine, mount_id_of, read_mountinfo, unlisted_root
+from distbackupd.hotplug.lookups import Lookups, member_devices
+from distbackupd.hotplug.mountinfo import MountLine, read_mountinfo
 from distbackupd.hotplug.power import power_off
 from distbackupd.hotplug.syncfs import flush_filesystem
 from distbackupd.hotplug.unlocking import Containers
-from distbackupd.hotplug.users import is_below, users_of
+from distbackupd.hotplug.users import users_of
 from distbackupd.model.disks import Mount, Volume
-from distbackupd.model.errors import DiskGone, DiskTrouble, UsageError
+from distbackupd.model.errors import DiskGone, DiskTrouble
 from distbackupd.model.text import join_words, printable
 
 MOUNT_FOLDER = b"/run/distbackup-mnt"
@@ -37,7 +38,7 @@ _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 _UNSAFE = re.compile(rb"[/\x00-\x1f\x7f]")
 
 
-class SystemMounter:
+class SystemMounter(Lookups):
     """Mounts disks below ``mount_folder``, which belongs to it alone; implements ``engine.ports.Mounter``.
 
     For one thread at a time. ``commands`` says who runs mount(8) and the like; keys are kept in ``key_folder``; ``sleep``
@@ -51,51 +52,10 @@ class SystemMounter:
         key_folder: Path = KEY_FOLDER,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._mount_folder = os.path.realpath(mount_folder)  # as the kernel will list it
-        self._commands = commands or Commands()
+        super().__init__(mount_folder, commands or Commands())
         self._containers = Containers(self._commands, KeptKeys(self._commands, key_folder))
         self._sleep = sleep
         self._in_use: set[bytes] = set()
-        self._drives: dict[str, set[str]] = {}
-
-    def mounts(self) -> list[Mount]:
-        """What is mounted now and could hold a backup disk; UUIDs as far as udev knows them. Asks no device."""
-        visible = {line.mount_point: line for line in read_mountinfo()}
-        return [self._mount(line, _properties_from_udev(line)) for line in visible.values() if line.could_hold_a_disk]
-
-    def mount_of(self, path: bytes) -> Mount:
-        """The mounted file system that ``path`` lies on; where udev has no UUID for it, its device is probed.
-
-        Raises UsageError if the path is not there or lies on nothing that this process sees mounted.
-        """
-        try:
-            mount_id = mount_id_of(path)
-        except OSError as error:
-            raise UsageError(f"{printable(path)} cannot be reached: {error.strerror}") from error
-        line = next((line for line in read_mountinfo() if line.mount_id == mount_id), None) or unlisted_root(mount_id)
-        if line is None:
-            raise UsageError(
-                f"{printable(path)} lies on a file system whose mount is not shown here, as in a container or a chroot into "
-                "which it was brought; mount it, or bind it with 'mount --bind', inside, where /proc/self/mountinfo lists it"
-            )
-        return self._mount(line, properties_of(line.device, self._commands) if line.block_number else {})
-
-    def share_filesystem(self, one: bytes, other: bytes) -> bool:
-        """Whether both paths lie on one file system, however it is mounted; False where one of them is not there."""
-        lines = {line.mount_id: line for line in read_mountinfo()}
-        numbers = set()
-        for path in (one, other):
-            try:
-                line = lines.get(mount_id_of(path))
-                # Only btrfs has other numbers than its mount: one for each subvolume.
-                numbers.add(line.block_number or line.device_number if line else os.stat(path).st_dev)
-            except OSError:
-                return False
-        return len(numbers) == 1
-
-    def attached(self, filesystem_uuid: str) -> list[Volume]:
-        """Every plugged-in volume with this UUID: more than one are clones. See ``devices.volumes_with_uuid``."""
-        return volumes_with_uuid(filesystem_uuid, self._commands)
 
     @contextmanager
     def mounted(self, volume: Volume, name: str, read_only: bool = False) -> Iterator[Mount]:
@@ -115,19 +75,26 @@ class SystemMounter:
             DiskTrouble: it cannot be unlocked, checked or mounted; or, on exit, it could not be flushed, or somebody
                 keeps it busy.
         """
+        with self.entered(volume, name, read_only) as mount:
+            if not read_only:
+                refuse_read_only(mount, self._line_of(mount, name), name)
+            yield mount
+
+    @contextmanager
+    def entered(self, volume: Volume, name: str, read_only: bool) -> Iterator[Mount]:
+        """As :meth:`mounted`, but whether it can be written is for somebody else to find out, where he sees it."""
         with self._containers.unlocked(volume, name, read_only) as inside:
             line, remark = self._find(inside), ""
             ours = line is None or (self._is_ours(line) and line.mount_point not in self._in_use)
             if line is None:
-                remark = "" if read_only else check(self._commands, inside, name)
-                line = self._mount_here(inside, name, read_only)
+                with held(inside, name) as number:
+                    remark = "" if read_only else check(self._commands, inside, name)
+                    line = self._mount_here(inside, number, name, read_only)
             named = {"ID_FS_UUID": inside.filesystem_uuid, "ID_FS_TYPE": inside.filesystem_type}
             mount = replace(self._mount(line, named), ours=ours, remark=remark)
             if ours:
                 self._in_use.add(line.mount_point)
             with afterwards(lambda: self._leave(line, name) if ours else None):
-                if not read_only:
-                    refuse_read_only(mount, line, name)
                 yield mount
 
     def release(self, volume: Volume, name: str) -> None:
@@ -138,9 +105,8 @@ class SystemMounter:
         mapping = sysfs.mapping_on(volume.device) if volume.encrypted else None
         inside = mapping[1] if mapping else volume.device
         container = volume.device if mapping else sysfs.container_under(volume.device)
-        # An inside is no more once its container is locked: power_off would not find the drive.
-        self._drives[volume.device] = sysfs.drives_under(volume.device)
-        devices = _member_devices(inside, volume.filesystem_uuid)
+        self._remember_drives(volume)
+        devices = member_devices(inside, volume.filesystem_uuid)
         with afterwards(lambda: self._containers.lock(container, name) if container else None):
             # In the sandbox one mount may show twice, once visibly; both go at once.
             while lines := self._lines_on(devices):
@@ -154,28 +120,8 @@ class SystemMounter:
 
     def power_off(self, volume: Volume) -> bool:
         """Switch off every drive that the volume lies on. False, with the reason in the log: nobody can, or may."""
-        drives = sysfs.drives_under(volume.device) or self._drives.get(volume.device, set())
+        drives = self._drives_of(volume)
         return bool(drives) and all(power_off(drive, self._commands) for drive in sorted(drives))
-
-    def share_drive(self, one: Volume, other: Volume) -> bool:
-        """Whether some whole disk carries part of both, so that they are unplugged together."""
-        return not sysfs.drives_under(one.device).isdisjoint(sysfs.drives_under(other.device))
-
-    def also_mounted(self, volume: Volume) -> list[str]:
-        """Where other file systems of the same drive are mounted, by whomever: they must not be unplugged with it."""
-        drives = sysfs.drives_under(volume.device) or self._drives.get(volume.device, set())
-        own = _member_devices(volume.device, volume.filesystem_uuid)
-        numbers = {line.device_number: line for line in read_mountinfo() if line.could_hold_a_disk}
-        found = []
-        for number, line in numbers.items():
-            device = sysfs.device_of(number)
-            if device and device not in own and not drives.isdisjoint(sysfs.drives_under(device)):
-                found.append(printable(line.mount_point))
-        return sorted(found)
-
-    def container_of(self, mount: Mount) -> Volume | None:
-        """The LUKS container in which the mounted file system lies; None: it is not encrypted."""
-        return self._containers.container_of(mount.device)
 
     def keep_key(self, container: Volume, key: bytes) -> str:
         """Keep the key if it opens the container; where and how it is kept, as a sentence's end.
@@ -205,14 +151,14 @@ class SystemMounter:
 
     def _find(self, volume: Volume) -> MountLine | None:
         """The mount of the volume that is reachable, preferably of its whole file system."""
-        found = [line for line in self._lines_on(_member_devices(volume.device, volume.filesystem_uuid)) if line.is_visible]
+        found = [line for line in self._lines_on(member_devices(volume.device, volume.filesystem_uuid)) if line.is_visible]
         return min(found, key=lambda line: line.root != b"/", default=None)
 
     def _lines_on(self, devices: set[str]) -> list[MountLine]:
         numbers = {sysfs.number_of(device) for device in devices} - {0}
         return [line for line in read_mountinfo() if line.block_number in numbers]
 
-    def _mount_here(self, volume: Volume, name: str, read_only: bool) -> MountLine:
+    def _mount_here(self, volume: Volume, number: int, name: str, read_only: bool) -> MountLine:
         folder = self._free_folder(volume, name)
         try:
             os.makedirs(self._mount_folder, mode=0o700, exist_ok=True)
@@ -236,7 +182,10 @@ class SystemMounter:
         mounted = [line for line in read_mountinfo() if line.mount_point == folder and line.is_visible]
         if not mounted:
             raise DiskTrouble(f"{printable(name)} was unmounted by somebody as soon as it was mounted; plug it in again")
-        return mounted[-1]
+        if mounted[-1].block_number != number:
+            self._unmount(mounted[-1], name, pauses=())
+            raise DiskGone(f"{printable(name)} ({volume.device}) is another device now and was unmounted; plug it in again")
+        return filesystems.harden(self._commands, mounted[-1])
 
     def _free_folder(self, volume: Volume, name: str) -> bytes:
         safe = _UNSAFE.sub(b"_", os.fsencode(name))[:200].lstrip(b".") or b"disk"
@@ -286,33 +235,6 @@ class SystemMounter:
             self._sleep(pause)
         if self._is_ours(line):
             _remove_folder(line.mount_point)
-
-    def _is_ours(self, line: MountLine) -> bool:
-        return line.mount_point != self._mount_folder and is_below(line.mount_point, self._mount_folder)
-
-    def _mount(self, line: MountLine, properties: Mapping[str, str]) -> Mount:
-        """The mount with udev's name for the type where there is one: ``ntfs``, not ``fuseblk`` or ``ntfs3``."""
-        return Mount(
-            root=line.mount_point,
-            device=line.device,
-            filesystem_type=properties.get("ID_FS_TYPE") or os.fsdecode(line.filesystem_type),
-            filesystem_uuid=properties.get("ID_FS_UUID"),
-            read_only=line.read_only,
-            ours=self._is_ours(line),
-        )
-
-
-def _properties_from_udev(line: MountLine) -> dict[str, str]:
-    number = line.block_number
-    return properties_known_to_udev(number) if number else {}
-
-
-def _member_devices(device: str, filesystem_uuid: str) -> set[str]:
-    """The volume's device, and the others on which the same file system shows: it may be mounted as any of them."""
-    devices = {device, *sysfs.partitions_that_begin_with(device)}
-    with suppress(OSError):
-        devices |= {f"/dev/{name}" for name in os.listdir(f"/sys/fs/btrfs/{filesystem_uuid}/devices")}
-    return devices
 
 
 def _remove_folder(folder: bytes) -> None:

@@ -10,6 +10,7 @@ from distbackupd.hotplug import sysfs
 from distbackupd.hotplug.afterwards import afterwards
 from distbackupd.hotplug.commands import CommandFailed, Commands
 from distbackupd.hotplug.devices import OUR_MAPPINGS, properties_of, volume_from_properties
+from distbackupd.hotplug.held import held
 from distbackupd.hotplug.keys import KeptKeys, KeyTrouble
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DiskGone, DiskTrouble, UsageError
@@ -74,11 +75,6 @@ class Containers:
                     sentences.append(str(error))
         return sentences
 
-    def container_of(self, device: str) -> Volume | None:
-        """The container that this device is the inside of; None: it is none's."""
-        container = sysfs.container_under(device)
-        return volume_from_properties(container, properties_of(container, self._commands)) if container else None
-
     def keep_key(self, container: Volume, key: bytes) -> str:
         """Keep the key if it opens the container; see the port."""
         without_end = key.removesuffix(b"\n").removesuffix(b"\r")
@@ -103,7 +99,8 @@ class Containers:
         options = ["--readonly"] if read_only or sysfs.is_write_protected(volume.device) else []
         try:
             key = self._keys.read(volume.filesystem_uuid)
-            self._commands.run([*_OPEN, *options, "--", volume.device, label], given=key)
+            with held(volume, name):
+                self._commands.run([*_OPEN, *options, "--", volume.device, label], given=key)
         except KeyTrouble as error:
             raise DiskTrouble(
                 f"{told} is encrypted and {error}; nothing was touched: give its key with --luks-key"

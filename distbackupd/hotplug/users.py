@@ -21,8 +21,8 @@ def users_of(mount_point: bytes, commands: Commands) -> list[str]:
     """What keeps the mount from being unmounted: ``PID 123 (bash)``, a mount below it, a loop device on a file of it.
 
     Five at the most, then how many more. Empty when nobody is found; only root sees the processes of others, and in the
-    sandbox not even root: it is asked for from outside. Never touches the file systems of open files, so it does not
-    hang where one of them does.
+    helper's sandbox not even root: it is asked for from outside. Never touches the file systems of open files, so it does
+    not hang where one of them does.
     """
     if not commands.delegated:
         return _find(mount_point)

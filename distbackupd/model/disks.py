@@ -80,7 +80,11 @@ class BackupDisk:
 
     def lies_on(self, volume: Volume) -> bool:
         """Whether the volume is its file system, or the container of it."""
-        return volume.filesystem_uuid in {self.filesystem_uuid, self.luks_uuid}
+        return self.lies_in(volume.filesystem_uuid)
+
+    def lies_in(self, uuid: str) -> bool:
+        """Whether the UUID is that of its file system, or of the container of it."""
+        return uuid in {self.filesystem_uuid, self.luks_uuid}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +14,11 @@ from typing import Protocol
 import pytest
 
 from distbackupd.engine.ports import Mounter
+from distbackupd.helper.serving import Helper
 from distbackupd.hotplug.commands import Commands
+from distbackupd.hotplug.enrolled import EnrolledDisks
+from distbackupd.hotplug.errands import Answer, Verb
+from distbackupd.hotplug.helper_client import HelperMounter
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DiskReadOnly, DiskTrouble, UsageError
@@ -66,11 +72,37 @@ class FakeBed:
         self.fake.keep_busy(volume, "")
 
 
+class EnrollingMounter(HelperMounter):
+    """As if root had enrolled each disk, under the name that the test gives it, before the helper is asked."""
+
+    def __init__(self, mount_folder: bytes, helped: SystemMounter, folder: Path, stack: ExitStack) -> None:
+        super().__init__(mount_folder, self._connect_to_thread)
+        self._helped, self._stack = helped, stack
+        self._enrolled = EnrolledDisks(folder / "enrolled")
+
+    def keep_key(self, container: Volume, key: bytes) -> str:
+        return self._helped.keep_key(container, key)
+
+    def _ask(self, verb: Verb, volume: Volume | None = None, name: str = "", read_only: bool = False) -> Answer:
+        if volume and verb != "leave":
+            self._enrolled.note({volume.filesystem_uuid: [name]})
+        return super()._ask(verb, volume, name, read_only)
+
+    def _connect_to_thread(self) -> socket.socket:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        helper = Helper(self._helped, self._enrolled, {os.getuid()})
+        thread = threading.Thread(target=helper.attend, args=[there])
+        thread.start()
+        self._stack.callback(thread.join)
+        self._stack.callback(here.close)
+        return here
+
+
 class RealBed:
-    def __init__(self, folder: Path, stack: ExitStack, commands: Commands | None = None) -> None:
-        self.mounter = SystemMounter(
-            os.fsencode(folder / "mnt"), commands, key_folder=folder / "keys", sleep=lambda seconds: None
-        )
+    def __init__(self, folder: Path, stack: ExitStack, commands: Commands | None = None, helped: bool = False) -> None:
+        place = os.fsencode(folder / "mnt")
+        system = SystemMounter(place, commands, key_folder=folder / "keys", sleep=lambda seconds: None)
+        self.mounter: Mounter = EnrollingMounter(place, system, folder, stack) if helped else system
         self._folder, self._stack, self._commands = folder, stack, commands
 
     def new_encrypted_disk(self, key: bytes) -> Volume:
@@ -110,16 +142,23 @@ class RealBed:
         self._sleeper.wait()
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.needs("loop", "ext4"))])
+@pytest.fixture(
+    params=["fake", *(pytest.param(kind, marks=pytest.mark.needs("loop", "ext4")) for kind in ("real", "helped"))]
+)
 def bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
     if request.param == "fake":
         yield FakeBed(tmp_path)
         return
     with ExitStack() as stack:
-        yield RealBed(tmp_path, stack)
+        yield RealBed(tmp_path, stack, helped=request.param == "helped")
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.needs("loop", "ext4", "cryptsetup"))])
+@pytest.fixture(
+    params=[
+        "fake",
+        *(pytest.param(kind, marks=pytest.mark.needs("loop", "ext4", "cryptsetup")) for kind in ("real", "helped")),
+    ]
+)
 def luks_bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
     """A bed with encrypted disks. What the kernel does for them is real in ``tests/vm`` only."""
     if request.param == "fake":
@@ -127,7 +166,7 @@ def luks_bed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bed]:
         return
     # Disks are pulled only after the containers on them were locked.
     with ExitStack() as stack, stand_in_luks(tmp_path) as commands:
-        bed = RealBed(tmp_path, stack, commands)
+        bed = RealBed(tmp_path, stack, commands, helped=request.param == "helped")
         yield bed
         commands.lock_all()
 

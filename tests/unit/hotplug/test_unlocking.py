@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from distbackupd.hotplug import sysfs
+from distbackupd.hotplug import sysfs, unlocking
 from distbackupd.hotplug.commands import Commands, Finished, Word
 from distbackupd.hotplug.keys import KeptKeys
 from distbackupd.hotplug.unlocking import Containers
@@ -65,7 +66,9 @@ def cryptsetup(kernel: FakeSysfs) -> FakeCryptsetup:
 
 
 @pytest.fixture
-def containers(tmp_path: Path, cryptsetup: FakeCryptsetup) -> Containers:
+def containers(tmp_path: Path, cryptsetup: FakeCryptsetup, monkeypatch: pytest.MonkeyPatch) -> Containers:
+    # These devices have no nodes that could be opened.
+    monkeypatch.setattr(unlocking, "held", lambda volume, name: nullcontext(0))
     (tmp_path / f"{UUID}.key").write_bytes(KEY)
     return Containers(cryptsetup, KeptKeys(cryptsetup, tmp_path))
 
