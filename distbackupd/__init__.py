@@ -2,7 +2,7 @@
 
 The map of the house; lower floors know nothing of higher ones (a test holds every wall):
 
-    daemon | agent | cli            what systemd, a desktop or a person starts
+    daemon | agent | cli | helper   what systemd, a desktop or a person starts
     wiring                          the only place that builds adapters and hands them to the engine
     catalogue | store | sources | hotplug | schedule | control | notify | config     adapters, one outside thing each
     streams                         reading and hashing open files, for adapters
@@ -13,7 +13,7 @@ The map of the house; lower floors know nothing of higher ones (a test holds eve
 The way of a disk from plug to unplug, with the module that tells each part:
 
     udev rule -> hotplug.monitor (DiskAppeared) -> daemon.inbox -> daemon.loop -> engine.session.back_up_volume:
-        with mounter.mounted(...):                                 unlock -> check -> mount
+        with mounter.mounted(...):                                 (helper) unlock -> check -> mount
             run_session: identify -> planning.cycle -> engine.execution -> verify a share -> save the catalogue's copy
         engine.release:                                            flushed, unmounted, locked -> switch off -> may unplug
     -> events (model.events) -> notify (journal, status) and daemon.board -> control (D-Bus) -> agent (desktop)

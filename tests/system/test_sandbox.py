@@ -357,7 +357,7 @@ for name, attack in ATTACKS.items():
         print("done:", name)
     except (OSError, DiskTrouble) as refused:
         print("refused:", name)
-print(open("/etc/shadow").readline().split(":")[0], open("/home/guest/secret").read())
+print("root:" in open("/etc/shadow").read(), open("/home/guest/secret").read())
 """
 
 
@@ -376,7 +376,7 @@ def test_code_inside_the_daemon_cannot(sandbox: tuple[Machine, list[Volume]], tm
     assert [line for line in told if line.startswith("done")] == []
     assert len(told) > 40
     # What it is for it can.
-    assert told[-1] == "root of guest"
+    assert told[-1] == "True of guest"
     assert not machine.path("/etc/proof").exists()
     assert machine.properties("bystander.service")["ActiveState"] == "active"
     assert machine.mounts_of(stranger.device) == []

@@ -1,8 +1,9 @@
-"""The package on a booted machine: systemd runs the daemon in its sandbox, udev tells it of disks, PID 1 mounts them."""
+"""The package on a booted machine: systemd runs the daemon in its sandbox, udev tells it of disks, a helper mounts them."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import subprocess
@@ -34,6 +35,9 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """For tests that leave the machine as they found it, with disks of their own. Its source is the nasty tree."""
     with new_station(tmp_path_factory.mktemp("service")) as station:
         build_nasty_tree(station.source)
+        # The daemon is not root enough to see such a one, and so nobody takes it.
+        with contextlib.suppress(OSError):
+            os.removexattr(station.source / "with xattrs", "trusted.only-root")
         station.dsb("source", "map", "/nasty", "/srv/source")
         station.dsb("update")
         yield station
@@ -62,11 +66,13 @@ def test_installing_starts_and_enables_it(station: Station) -> None:
 
 
 def test_the_unit_is_well_written_and_hardened(station: Station) -> None:
-    unit = f"/lib/systemd/system/{UNIT}"
-    verified = station.machine.attempt("systemd-analyze", "verify", "--man=no", unit)
-    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
-    # In tenths: at the most 2.5.
-    station.machine.run("systemd-analyze", "security", "--offline=true", "--threshold=25", unit)
+    for name in (UNIT, "distbackupd-helper.service", "distbackupd-helper.socket"):
+        unit = f"/lib/systemd/system/{name}"
+        verified = station.machine.attempt("systemd-analyze", "verify", "--man=no", unit)
+        assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+        if name.endswith(".service"):
+            # In tenths: at the most 2.0.
+            station.machine.run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
 
 
 def test_the_sandbox_holds(station: Station) -> None:
@@ -74,6 +80,9 @@ def test_the_sandbox_holds(station: Station) -> None:
     status = station.machine.path(f"/proc/{pid}/status").read_text()
     assert "NoNewPrivs:\t1\n" in status
     assert "Seccomp:\t2\n" in status
+    user = station.machine.run("id", "--user", "distbackup").strip()
+    assert user != "0"
+    assert f"Uid:\t{user}\t{user}\t{user}\t{user}\n" in status
     inside = ["nsenter", f"--target={pid}", "--mount", "--"]
     for path in ("/etc/file", "/usr/file", "/srv/file", "/home/guest/file", "/root/file"):
         assert "Read-only" in station.machine.attempt(*inside, "touch", path).stderr, path
