@@ -28,8 +28,10 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
+def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0, onto_mounts: bool = False) -> int:
     """A descriptor of what ``path`` names, which is relative to the open ``folder``; it is closed on exec.
+
+    ``onto_mounts``: what is mounted in the folder belongs to it.
 
     It never waits (O_NONBLOCK), and what was opened is to be looked at: it may be a FIFO or a device. Raises OSError: ELOOP
     for a symbolic link anywhere in the path, EXDEV for what would lead out of the folder or onto another mount.
@@ -37,7 +39,8 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
     global _is_to_be_had  # noqa: PLW0603 - a property of the machine, found out once
     if _is_to_be_had is None:
         _is_to_be_had = _has_openat2()
-    descriptor = _openat2(folder, path, flags, mode) if _is_to_be_had else _walk(folder, path, flags, mode)
+    open_it = _openat2 if _is_to_be_had else _walk
+    descriptor = open_it(folder, path, flags, mode, onto_mounts)
     # With O_PATH a link can itself be opened.
     if flags & os.O_PATH and stat.S_ISLNK(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -63,7 +66,7 @@ def _has_openat2() -> bool:
     try:
         here = os.open("/", os.O_PATH | os.O_CLOEXEC)
         try:
-            os.close(_openat2(here, b".", os.O_PATH, 0))
+            os.close(_openat2(here, b".", os.O_PATH, 0, False))
         finally:
             os.close(here)
     except OSError as error:
@@ -71,9 +74,9 @@ def _has_openat2() -> bool:
     return True
 
 
-def _openat2(folder: int, path: bytes, flags: int, mode: int) -> int:
+def _openat2(folder: int, path: bytes, flags: int, mode: int, onto_mounts: bool) -> int:
     always = _ALWAYS & ~os.O_NONBLOCK if flags & os.O_PATH else _ALWAYS  # openat2 refuses flags that mean nothing
-    how = _How(flags | always, mode if flags & os.O_CREAT else 0, _WITHIN)
+    how = _How(flags | always, mode if flags & os.O_CREAT else 0, _WITHIN & ~_NO_XDEV if onto_mounts else _WITHIN)
     while True:
         descriptor = _libc.syscall(_SYS_OPENAT2, folder, path, ctypes.byref(how), ctypes.sizeof(how))
         if descriptor >= 0:
@@ -83,12 +86,12 @@ def _openat2(folder: int, path: bytes, flags: int, mode: int) -> int:
             raise _error(code, path)
 
 
-def _walk(folder: int, path: bytes, flags: int, mode: int) -> int:
+def _walk(folder: int, path: bytes, flags: int, mode: int, onto_mounts: bool) -> int:
     """The same, name by name."""
     names = [name for name in path.split(b"/") if name not in (b"", b".")] or [b"."]
     if path.startswith(b"/") or b".." in names:
         raise _error(errno.EXDEV, path)
-    mount = mount_of(folder)
+    mount = 0 if onto_mounts else mount_of(folder)
     here = os.dup(folder)
     try:
         for name in names[:-1]:
@@ -98,7 +101,7 @@ def _walk(folder: int, path: bytes, flags: int, mode: int) -> int:
         found = os.open(names[-1], flags | _ALWAYS, mode, dir_fd=here)
     finally:
         os.close(here)
-    if mount_of(found) != mount:
+    if not onto_mounts and mount_of(found) != mount:
         os.close(found)
         raise _error(errno.EXDEV, path)
     return found

@@ -12,6 +12,7 @@ from distbackupd.catalogue.catalogue import open_catalogue
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import EntryKind
+from distbackupd.model.sources import RealPath
 from distbackupd.sources.paths import open_path
 from distbackupd.sources.tree import FolderTree
 
@@ -59,13 +60,14 @@ class HandMade:
         files = self.catalogue.files
         held: dict[int, list[int]] = {}
         pending = [(os.fsencode(real), virtual)]
-        own = tree.describe_folder(os.fsencode(real))
+        own = tree.describe_folder(RealPath(os.fsencode(real)))
         files.record_folder(virtual, FolderChanges([(own, None)], [], [], [], []), 1)
         number = 0
         while pending:
             path, folder = pending.pop()
-            entries, problems = tree.list_folder(path, lambda name: 1, follow=False)
-            assert not problems
+            parts = list(tree.list_folder(RealPath(path), lambda name: 1, follow=False))
+            entries = [entry for part in parts for entry in part.entries]
+            assert not any(part.problems for part in parts)
             added = []
             for entry in entries:
                 content_id = None

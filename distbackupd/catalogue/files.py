@@ -51,7 +51,7 @@ _STORED_MARKS = ", ".join("?" * 13)
 _SOURCE = (
     "file.size, file.mtime_ns, file.inode, file.id, file.ctime_ns, "
     "NOT EXISTS (SELECT 1 FROM unconfirmed WHERE unconfirmed.file = file.id), "
-    f"file.flags & {_RESTLESS} OR EXISTS ({_EVER_UNCOPIED})"
+    f"file.flags & {_RESTLESS} OR EXISTS ({_EVER_UNCOPIED}), (SELECT uid FROM attributes WHERE id = file.attributes)"
 )
 """The end of a SourceFile."""
 AS_WE_READ = (
@@ -75,11 +75,17 @@ class FileTable:
         database.when_rolled_back(self._attributes.clear)
         database.when_rolled_back(self._owners.clear)
 
-    def folder(self, path: bytes) -> list[KnownEntry]:
-        """Current entries of the virtual folder, by name."""
+    def folder(self, path: bytes, after: bytes | None = None, until: bytes | None = None) -> list[KnownEntry]:
+        """Current entries of the virtual folder, by name. See the port."""
+        condition, values = "", [path]
+        for operator, name in ((">", after), ("<=", until)):
+            if name is not None:
+                condition += f" AND name {operator} ?"
+                values.append(name)
         rows = self._database.execute(
-            f"SELECT {_KNOWN} FROM file WHERE folder = (SELECT id FROM folder WHERE path = ?) AND gone = 0 ORDER BY name",
-            (path,),
+            f"SELECT {_KNOWN} FROM file WHERE folder = (SELECT id FROM folder WHERE path = ?) AND gone = 0{condition} "
+            "ORDER BY name",
+            values,
         )
         return [KnownEntry._make(row) for row in rows]
 
@@ -230,18 +236,19 @@ class FileTable:
     def waiting(self) -> Iterator[WaitingFile]:
         """Files to hash, by device and inode; of the names of one inode the first."""
         rows = self._database.execute(
-            "SELECT ticket, path, name, size, mtime_ns, ctime_ns, device, inode, flags FROM waiting "
+            "SELECT ticket, path, name, size, mtime_ns, ctime_ns, device, inode, flags, attributes FROM waiting "
             "JOIN folder ON folder.id = folder ORDER BY device, inode, ticket"
         )
         last = None
-        for ticket, folder, name, size, mtime_ns, ctime_ns, device, inode, flags in rows:
+        for ticket, folder, name, size, mtime_ns, ctime_ns, device, inode, flags, attributes in rows:
             identity = (device, inode, size, mtime_ns, ctime_ns)
             if inode and identity == last:
                 continue
             # Only of these are other names recorded too; sources that overlap show one name of a file twice.
             last = identity if flags & EntryFlag.LINKED else None
             restless = bool(flags & _RESTLESS)
-            yield WaitingFile(ticket, join(folder, name), size, mtime_ns, ctime_ns, device, inode, restless)
+            path, owner = join(folder, name), self.owner(attributes)
+            yield WaitingFile(ticket, path, size, mtime_ns, ctime_ns, device, inode, restless, owner)
 
     def note_inode_flags(self, flags: Mapping[int, int]) -> None:
         """What ``chattr`` set of waiting files and their other names, by ticket; part of :meth:`record_hashes`."""
@@ -366,7 +373,9 @@ class FileTable:
             "AND NOT EXISTS (SELECT 1 FROM rotten_file WHERE rotten_file.file = file.id) ORDER BY path, name",
             objects,
         )
-        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:8], bool(row[8]), bool(row[9]))) for row in rows]
+        return [
+            SourceFile._make((row[0], join(row[1], row[2]), *row[3:8], bool(row[8]), bool(row[9]), row[10])) for row in rows
+        ]
 
     def restore_entries(self, prefix: bytes, at: int | None = None) -> Iterator[RestoreEntry]:
         """Every entry below (and at) the virtual path, folders before what they hold."""

@@ -45,7 +45,7 @@ class UpheavalTable:
             f"JOIN folder ON folder.id = now.folder WHERE now.object IS NOT NULL AND {_LOST} LIMIT :limit",
             {"moment": moment, "limit": limit},
         )
-        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:8], bool(row[8]), False)) for row in rows]
+        return [SourceFile._make((row[0], join(row[1], row[2]), *row[3:8], bool(row[8]), False, None)) for row in rows]
 
     def living(self) -> tuple[int, int]:
         """Current regular files with content, and their bytes."""

@@ -59,6 +59,7 @@ _KINDS = {
     ProblemKind.NOT_KEPT: "not kept",
     ProblemKind.LEFT_OUT: "left out",
     ProblemKind.UNCOPIED: "changing",
+    ProblemKind.SIDE_FILE: "unusable",
 }
 
 
@@ -66,7 +67,7 @@ def _line(problem: Problem) -> str:
     since = f"since {say_moment(problem.since)}"
     if problem.kind in (ProblemKind.UNREAD, ProblemKind.UNCOPIED):
         since += f" ({say_count(problem.tries, 'try', 'tries')})"
-    size = "folder" if problem.folder and problem.kind is ProblemKind.UNREAD else say_size(problem.size)
+    size = "folder" if problem.folder else say_size(problem.size)
     text = f"{_KINDS[problem.kind]:8} {size:>9} {since} {printable(problem.path)}: {printable(problem.reason)}"
     if problem.kind is not ProblemKind.UNREAD or problem.folder:
         return text

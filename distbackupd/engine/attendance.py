@@ -8,20 +8,22 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.virtual_tree import join
 from distbackupd.model.errors import SourceTrouble
 from distbackupd.model.files import Entry, EntryFlag, EntryKind, KnownEntry
+from distbackupd.model.sources import RealPath
 from distbackupd.planning.attendance import distrust, distrust_changed, distrust_missing
 
 
 def distrust_source(bench: Bench, virtual: bytes, real: bytes) -> str | None:
     """Why a source must be left as it was known; None: it can be believed. Raises SourceTrouble: it cannot be looked at."""
-    state = bench.tree.inspect(real)
+    place = RealPath(real)
+    state = bench.tree.inspect(place)
     own = next((entry for entry in bench.catalogue.files.folder(virtual) if not entry.name), None)
     if state.empty:
         known = bench.catalogue.files.has_entries_below(virtual)
         return distrust(True, known, own.device if own else None, state.device)
-    return None if own is None else distrust_folder(bench, virtual, real, own, bench.tree.describe_folder(real))
+    return None if own is None else distrust_folder(bench, virtual, place, own, bench.tree.describe_folder(place))
 
 
-def distrust_folder(bench: Bench, virtual: bytes, real: bytes, known: KnownEntry, entry: Entry) -> str | None:
+def distrust_folder(bench: Bench, virtual: bytes, real: RealPath, known: KnownEntry, entry: Entry) -> str | None:
     """The same of a folder that was ``known`` so and is ``entry`` now. Quick where it is on the same device as before."""
     unmounted = _is_mounted(known.flags) and not _is_mounted(entry.flags)
     if entry.device == known.device and not unmounted:
@@ -37,7 +39,7 @@ def distrust_folder(bench: Bench, virtual: bytes, real: bytes, known: KnownEntry
 
 
 def distrust_members(
-    bench: Bench, virtual: bytes, real: bytes, known: Iterable[KnownEntry], entries: Iterable[Entry], followed: bool
+    bench: Bench, virtual: bytes, real: RealPath, known: Iterable[KnownEntry], entries: Iterable[Entry], followed: bool
 ) -> Iterator[tuple[bytes, str]]:
     """Names in a folder that must be left as they were known, with the reason.
 
@@ -52,7 +54,8 @@ def distrust_members(
             continue
         if entry.kind == EntryKind.FOLDER:
             try:
-                reason = distrust_folder(bench, join(virtual, entry.name), join(real, entry.name), before, entry)
+                there = real.child(entry.name, followed)
+                reason = distrust_folder(bench, join(virtual, entry.name), there, before, entry)
             except SourceTrouble as trouble:
                 reason = str(trouble)
         else:

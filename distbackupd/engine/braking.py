@@ -24,6 +24,7 @@ from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble, SourceTrouble
 from distbackupd.model.events import Braked, BrakeLifted, BrakeReleased
 from distbackupd.model.files import SourceFile
+from distbackupd.model.sources import RealPath
 from distbackupd.planning.brake import (
     BrakeThresholds,
     Braking,
@@ -158,7 +159,7 @@ def source_facts(bench: Bench, tree: VirtualTree, memory: BrakeMemory) -> list[S
         known = bench.catalogue.files.has_entries_below(source.virtual_path)
         state = SourceState.GOOD
         try:
-            if bench.tree.inspect(source.real_path).empty:
+            if bench.tree.inspect(RealPath(source.real_path)).empty:
                 state = SourceState.EMPTY if known else SourceState.GOOD
             elif distrust_source(bench, source.virtual_path, source.real_path):
                 state = SourceState.REPLACED

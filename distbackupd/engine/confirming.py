@@ -101,7 +101,13 @@ def _waiting(bench: Bench, before: int, again: int, again_ns: int) -> Iterator[U
 def _read_all(
     bench: Bench, tree: VirtualTree, files: list[UnconfirmedFile], meter: Meter
 ) -> list[tuple[UnconfirmedFile, Outcome]]:
-    results: list[tuple[UnconfirmedFile, Outcome]] = []
+    with bench.tree.folders_kept_open():
+        return list(_outcomes(bench, tree, files, meter))
+
+
+def _outcomes(
+    bench: Bench, tree: VirtualTree, files: list[UnconfirmedFile], meter: Meter
+) -> Iterator[tuple[UnconfirmedFile, Outcome]]:
     for file in files:
         if meter.is_set():
             break
@@ -110,18 +116,17 @@ def _read_all(
                 found = _begin(bench, tree, file, past_cache=False).go_on(meter)
         except SourceTrouble as trouble:
             # Whether it was deleted or its source is not mounted the walk has told.
-            results.append((file, SourceChanged(str(trouble)) if _is_gone(bench, tree, file) else trouble))
+            yield file, SourceChanged(str(trouble)) if _is_gone(bench, tree, file) else trouble
             continue
         if found is None:
             break
-        results.append((file, found))
-    return results
+        yield file, found
 
 
 def _is_gone(bench: Bench, tree: VirtualTree, file: UnconfirmedFile) -> bool:
     real = tree.real_path(file.path)
     try:
-        return real is None or bench.tree.identify(real, follow=False) is None
+        return real is None or bench.tree.identify(real) is None
     except SourceTrouble:
         return False
 

@@ -24,6 +24,7 @@ from distbackupd.model.events import FileSkipped, Remark
 from distbackupd.model.files import SourceFile, TakenContent, TakenFile, WaitingFile
 from distbackupd.model.plans import Copy, Eviction, Plan
 from distbackupd.model.rot import Reading
+from distbackupd.model.sources import RealPath
 from distbackupd.model.text import say_count
 from distbackupd.planning.settling import is_rot
 
@@ -219,7 +220,8 @@ class Executor:
             waiting = WaitingFile(0, source.path, source.size, source.mtime_ns, 0, 0, source.inode)
             try:
                 if source.restless:
-                    self._bench.tree.close_file(self._bench.tree.open_as_it_is(self._real(source)).descriptor)
+                    opened = self._bench.tree.open_as_it_is(self._real(source), source.owner)
+                    self._bench.tree.close_file(opened.descriptor)
                 elif self._bench.tree.hash_file(self._real(source), waiting, self._meter).digest != task.digest:
                     self._look_twice(source, task, rotten, changed)
                     continue
@@ -258,18 +260,19 @@ class Executor:
 
     def _stage_all(self, tasks: Sequence[_Task]) -> list[_Outcome]:
         outcomes = []
-        for task in tasks:
-            if self._meter.is_set():
-                break
-            try:
-                outcomes.append(self._stage(task))
-            except Interrupted:
-                break
-            except DiskFull:
-                # The other workers stop too; what they have staged is complete, and stays.
-                self._full = True
-                self._meter.abort()
-                break
+        with self._bench.tree.folders_kept_open():
+            for task in tasks:
+                if self._meter.is_set():
+                    break
+                try:
+                    outcomes.append(self._stage(task))
+                except Interrupted:
+                    break
+                except DiskFull:
+                    # The other workers stop too; what they have staged is complete, and stays.
+                    self._full = True
+                    self._meter.abort()
+                    break
         return outcomes
 
     def _stage(self, task: _Task) -> _Outcome:
@@ -310,7 +313,7 @@ class Executor:
 
     def _take(self, task: _Task, source: SourceFile) -> _Outcome:
         """A file that never rests is copied as it is now. Raises SourceTrouble."""
-        opened = self._bench.tree.open_as_it_is(self._real(source))
+        opened = self._bench.tree.open_as_it_is(self._real(source), source.owner)
         try:
             size = min(task.copy.size, opened.size)
             with self._meter.lane(size):
@@ -455,7 +458,7 @@ class Executor:
         for path, trouble in outcome.problems:
             self._bench.reporter.tell(FileSkipped(path, str(trouble)))
 
-    def _real(self, source: SourceFile) -> bytes:
+    def _real(self, source: SourceFile) -> RealPath:
         real = self._tree.real_path(source.path)
         if real is None:
             raise SourceTrouble("its source is not mapped any more")

@@ -135,22 +135,29 @@ def _next_page(waiting: Iterator[WaitingFile]) -> list[WaitingFile]:
 def _hash_chunk(
     bench: Bench, tree: VirtualTree, chunk: list[WaitingFile], meter: Meter
 ) -> list[tuple[WaitingFile, HashedContent | TakenContent | SourceTrouble]]:
-    results: list[tuple[WaitingFile, HashedContent | TakenContent | SourceTrouble]] = []
+    with bench.tree.folders_kept_open():
+        return list(_hashed(bench, tree, chunk, meter))
+
+
+def _hashed(
+    bench: Bench, tree: VirtualTree, chunk: list[WaitingFile], meter: Meter
+) -> Iterator[tuple[WaitingFile, HashedContent | TakenContent | SourceTrouble]]:
     for waiting in chunk:
         if meter.is_set():
             break
         real = tree.real_path(waiting.path)
         assert real is not None
+        found: HashedContent | TakenContent | SourceTrouble
         try:
             with meter.lane(waiting.size):
                 if waiting.restless:
-                    results.append((waiting, bench.tree.take_file(real, waiting, meter)))
+                    found = bench.tree.take_file(real, waiting, meter)
                 else:
-                    results.append((waiting, bench.tree.hash_file(real, waiting, meter)))
+                    found = bench.tree.hash_file(real, waiting, meter)
         except SourceTrouble as trouble:
-            results.append((waiting, trouble))
+            found = trouble
         except Interrupted:
             break
         except Exception as error:  # noqa: BLE001 - whatever one file is, the others are read
-            results.append((waiting, SourceTrouble(f"it cannot be read: {type(error).__name__}, {error}")))
-    return results
+            found = SourceTrouble(f"it cannot be read: {type(error).__name__}, {error}")
+        yield waiting, found

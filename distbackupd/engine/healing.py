@@ -12,6 +12,7 @@ from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.events import SourceHealed
 from distbackupd.model.rot import Reading, RottenFile
+from distbackupd.model.sources import RealPath
 
 OpenContent = Callable[[bytes], int]
 """A descriptor of the object with this digest; raises FileNotFoundError, DiskTrouble."""
@@ -83,16 +84,16 @@ def accept(bench: Bench, names: Names, stop: Stop, done: Healing) -> None:
         done.accepted += [item.path for item in names]
 
 
-def _real_paths(bench: Bench, names: Names) -> list[bytes]:
+def _real_paths(bench: Bench, names: Names) -> list[RealPath]:
     tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
     paths = [path for item in names if (path := tree.real_path(item.path)) is not None]
     if len(paths) < len(names):
         raise SourceTrouble("its source is not mapped any more")
     # Sources that overlap show one name twice.
-    return list(dict.fromkeys(paths))
+    return list({path.path: path for path in paths}.values())
 
 
-def _is_right(bench: Bench, path: bytes, rotten: RottenFile, stop: Stop) -> bool:
+def _is_right(bench: Bench, path: RealPath, rotten: RottenFile, stop: Stop) -> bool:
     """Whether somebody has put the good content back already."""
     try:
         return _read(bench, path, rotten, stop).digest == rotten.digest
@@ -100,7 +101,7 @@ def _is_right(bench: Bench, path: bytes, rotten: RottenFile, stop: Stop) -> bool
         raise SourceChanged("it is another file now; the next scan sees to it") from None
 
 
-def _read(bench: Bench, path: bytes, rotten: RottenFile, stop: Stop) -> Reading:
+def _read(bench: Bench, path: RealPath, rotten: RottenFile, stop: Stop) -> Reading:
     found = bench.tree.reading(path, rotten.size, rotten.mtime_ns, rotten.inode).go_on(stop)
     if found is None:
         raise Interrupted("stopped while a rotten file was read; nothing of it was changed")

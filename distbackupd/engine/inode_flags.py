@@ -7,17 +7,17 @@ Only an open descriptor tells it, so it is not asked of each entry in each scan:
 from __future__ import annotations
 
 from distbackupd.engine.ports import FolderChanges, SourceTree
-from distbackupd.engine.virtual_tree import join
 from distbackupd.model.files import INODE_FLAGS_SHIFT, Entry, EntryFlag, EntryKind
+from distbackupd.model.sources import RealPath
 
 
-def with_inode_flags(tree: SourceTree, real: bytes, changes: FolderChanges) -> FolderChanges:
-    """The same changes of a real folder, with the flags of what is not going to be hashed."""
+def with_inode_flags(tree: SourceTree, real: RealPath, followed: bool, changes: FolderChanges) -> FolderChanges:
+    """The same changes of a real folder, whose links may be ``followed``, with the flags of what is not to be hashed."""
 
     def flagged(entry: Entry) -> Entry:
         if entry.kind not in (EntryKind.FILE, EntryKind.FOLDER):
             return entry
-        found = tree.inode_flags(join(real, entry.name) if entry.name else real, entry.device)
+        found = tree.inode_flags(real.child(entry.name, followed), entry.device)
         return entry._replace(flags=EntryFlag(entry.flags | found << INODE_FLAGS_SHIFT)) if found else entry
 
     return changes._replace(

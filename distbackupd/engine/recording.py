@@ -11,6 +11,7 @@ from distbackupd.engine.ports import FolderChanges
 from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join
 from distbackupd.model.errors import SourceTrouble
 from distbackupd.model.files import Entry, EntryFlag
+from distbackupd.model.sources import RealPath
 from distbackupd.planning.comparison import FolderComparison
 
 KnownDigest = Callable[[bytes, Entry], bytes | None]
@@ -25,7 +26,7 @@ class ScannedFolder(NamedTuple):
     """
 
     virtual: bytes
-    real: bytes
+    real: RealPath
     context: FolderContext
     known_digest: KnownDigest
     restless: Collection[bytes]
@@ -65,7 +66,8 @@ def record_comparison(bench: Bench, tree: VirtualTree, folder: ScannedFolder, co
     kept = [known.row for known in comparison.kept]
     if added or changed or touched or gone or waiting or kept:
         changes = FolderChanges(added, changed, touched, gone, waiting, believed, kept)
-        bench.catalogue.files.record_folder(folder.virtual, with_inode_flags(bench.tree, folder.real, changes), folder.now)
+        changes = with_inode_flags(bench.tree, folder.real, folder.context.follow, changes)
+        bench.catalogue.files.record_folder(folder.virtual, changes, folder.now)
     replacing = sum(1 for _, row in waiting if row is not None)
     return Recorded(len(added) + len(waiting) - replacing, len(changed) + replacing, len(gone))
 
@@ -78,12 +80,12 @@ def _believed_content(bench: Bench, tree: VirtualTree, folder: ScannedFolder, en
     if folder.is_first or not entry.inode:
         return None
     for namesake in bench.catalogue.files.namesakes(entry, folder.now):
-        if namesake.gone or _is_renamed_or_linked(bench, tree, namesake.path, folder.context, entry):
+        if namesake.gone or _is_renamed_or_linked(bench, tree, namesake.path, entry):
             return namesake.object_id
     return None
 
 
-def _is_renamed_or_linked(bench: Bench, tree: VirtualTree, path: bytes, context: FolderContext, entry: Entry) -> bool:
+def _is_renamed_or_linked(bench: Bench, tree: VirtualTree, path: bytes, entry: Entry) -> bool:
     """Whether a known file is not at its name any more, or is there and the same file as the entry.
 
     Of two files with one inode number, as seen at different times, the older one is no more.
@@ -92,7 +94,7 @@ def _is_renamed_or_linked(bench: Bench, tree: VirtualTree, path: bytes, context:
     if real is None:
         return False
     try:
-        there = bench.tree.identify(real, context.follow)
+        there = bench.tree.identify(real)
     except SourceTrouble:
         return False
     # Where something else stands, another file has taken the name: this one went, to the new name or for ever.

@@ -19,6 +19,7 @@ from distbackupd.engine.rot import record_rot
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.errors import EngineBusy, SourceTrouble
 from distbackupd.model.rot import KnownContent, Reading
+from distbackupd.model.sources import RealPath
 from distbackupd.planning.rereading import Round, bytes_due, is_next_round_due
 from distbackupd.planning.settling import is_rot
 
@@ -93,7 +94,7 @@ class Rereader:
             yield from page
             cursor = page[-1].file
 
-    def _read(self, file: KnownContent, real: bytes | None, slot: _Slot, until: Stop) -> bool:
+    def _read(self, file: KnownContent, real: RealPath | None, slot: _Slot, until: Stop) -> bool:
         """Read one file; False: time is up before it was read to its end, or a second time where that is needed."""
         if real is None:
             return True
@@ -114,7 +115,7 @@ class Rereader:
             self._under_way = None
         return found is not None
 
-    def _begin(self, real: bytes, file: KnownContent) -> SourceReading:
+    def _begin(self, real: RealPath, file: KnownContent) -> SourceReading:
         return self._bench.tree.reading(real, file.size, file.mtime_ns, file.inode)
 
     def _judge(self, file: KnownContent, found: Reading, slot: _Slot) -> None:

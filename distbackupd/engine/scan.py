@@ -6,19 +6,21 @@ read stays as it was known. Interrupted at any moment, the next scan goes on: wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from distbackupd.engine import brake_memory
 from distbackupd.engine.attendance import distrust_folder, distrust_members, distrust_source
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
+from distbackupd.engine.brevity import Brief
 from distbackupd.engine.confirming import confirm
 from distbackupd.engine.hashing import hash_waiting
 from distbackupd.engine.leaving_out import tell_left_out
 from distbackupd.engine.owners import record_owner_names
-from distbackupd.engine.ports import Stop
+from distbackupd.engine.ports import FolderPart, Stop
 from distbackupd.engine.recording import KnownDigest, ScannedFolder, record_comparison
 from distbackupd.engine.scan_failures import failures_remembered
 from distbackupd.engine.timekeeping import LAST_SCAN, begin_after
@@ -26,7 +28,8 @@ from distbackupd.engine.virtual_tree import FolderContext, VirtualTree, join, pa
 from distbackupd.model.errors import Interrupted, SourceTrouble
 from distbackupd.model.events import FileSkipped, Remark, ScanFinished, ScanStarted, SourceLocked
 from distbackupd.model.files import Entry, EntryFlag, EntryKind, KnownEntry, ProblemKind, WaitingFile
-from distbackupd.model.problems import FailedReading
+from distbackupd.model.problems import FailedReading, FoundProblem
+from distbackupd.model.sources import RealPath
 from distbackupd.model.text import printable
 from distbackupd.planning.brake import BrakeThresholds
 from distbackupd.planning.comparison import FolderComparison, compare_folder
@@ -35,6 +38,9 @@ SCANNED = "scanned"
 """Fact: the fingerprint of the sources and settings that it saw."""
 
 CHANGED = "it changed while it was read"
+
+MARKED = "it holds a .distbackup.skip"
+_NOT_READ = (ProblemKind.UNREAD, ProblemKind.SIDE_FILE, None)
 
 _COMMIT_SECONDS = 1.0
 
@@ -78,10 +84,21 @@ class _Visit:
     """A folder still to be walked. ``deep``: with known folders below it; new ones are always walked."""
 
     virtual: bytes
-    real: bytes
+    real: RealPath
     context: FolderContext
     deep: bool
-    above: tuple[tuple[int, int], ...]
+    above: tuple[tuple[int, int], ...] = ()
+    seen: tuple[int, int] | None = None
+    """Device and inode that the listing of the folder above told."""
+
+
+class _Below(NamedTuple):
+    """A folder that is to be visited, as short as it can be said: there may be a million of them."""
+
+    name: bytes
+    device: int
+    inode: int
+    priority: int
 
 
 def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
@@ -91,7 +108,12 @@ def scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     Any other error is told and remembered until a whole scan comes to its end.
     """
     with nullcontext() if options.simulate else failures_remembered(bench, whole=options.folders is None):
-        return _scan(bench, options, stop)
+        brief = Brief(bench.reporter)
+        try:
+            with bench.tree.folders_kept_open():
+                return _scan(replace(bench, reporter=brief), options, stop)
+        finally:
+            brief.sum_up()
 
 
 def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
@@ -231,7 +253,7 @@ class _Scanner:
                 self._lock(source.virtual_path, f"{printable(source.real_path)}: {trouble}")
                 continue
             context = self._tree.enter(source.virtual_path, None)
-            visits.append(_Visit(source.virtual_path, source.real_path, context, True, ()))
+            visits.append(_Visit(source.virtual_path, RealPath(source.real_path), context, True))
         return visits
 
     def _check_source(self, virtual: bytes, real: bytes) -> None:
@@ -266,13 +288,13 @@ class _Scanner:
                 if context is not None and not self._is_attended(path, real, own):
                     return None
             if context is not None:
-                return _Visit(path, real, context, self._options.deep and path == virtual, ())
+                return _Visit(path, real, context, self._options.deep and path == virtual)
             if self._tree.is_source(path):
                 return None
             path = parent(path)
         return None
 
-    def _is_attended(self, path: bytes, real: bytes, own: Entry) -> bool:
+    def _is_attended(self, path: bytes, real: RealPath, own: Entry) -> bool:
         """Whether a folder that is to be looked at alone is what was known there; told if it is not."""
         if self._options.ignore_lock or self._tree.is_source(path):
             return True
@@ -298,7 +320,8 @@ class _Scanner:
 
     def walk(self, visits: Sequence[_Visit]) -> None:
         """Walk depth first; commits now and then. Raises Interrupted."""
-        stack = list(reversed(visits))
+        # Below each other wait those visits that are still to be made in one folder, and not more than their names.
+        stack: list[Iterator[_Visit]] = [iter(visits)]
         # A folder that is to be looked at may also turn up as a new one below another: once is enough.
         given, walked = {visit.virtual for visit in visits}, set[bytes]()
         reporter = self._bench.reporter
@@ -306,15 +329,19 @@ class _Scanner:
         committed = self._bench.clock.monotonic()
         try:
             while stack:
+                visit = next(stack[-1], None)
+                if visit is None:
+                    stack.pop()
+                    continue
                 if self._stop.is_set():
                     raise Interrupted("the scan was stopped; what it recorded stays, the next one goes on there")
-                visit = stack.pop()
                 if visit.virtual in walked:
                     continue
                 if visit.virtual in given:
                     walked.add(visit.virtual)
                 below, entries = self._visit(visit)
-                stack.extend(reversed(below))
+                if below:
+                    stack.append(self._visits(visit, below))
                 reporter.advance(entries, 0, visit.virtual)
                 if not self._options.simulate and self._bench.clock.monotonic() - committed > _COMMIT_SECONDS:
                     self._files.commit()
@@ -322,30 +349,58 @@ class _Scanner:
         finally:
             reporter.end()
 
-    def _visit(self, visit: _Visit) -> tuple[list[_Visit], int]:
+    def _visit(self, visit: _Visit) -> tuple[list[_Below], int]:
+        """The folders below that are to be visited, and how many entries it has."""
         context = visit.context
         if context.locked and not self._options.ignore_lock:
             return [], 0
-        try:
-            if context.hidden or context.priority == 0 or self._bench.tree.is_marked_skipped(visit.real):
-                self._forget(visit.virtual)
-                return [], 0
-            entries, problems = self._bench.tree.list_folder(visit.real, self._wanted(visit), context.follow)
-            if self._tree.is_source(visit.virtual):
-                # It may have been unmounted since the scan began.
-                self._check_source(visit.virtual, visit.real)
-                entries.insert(0, self._bench.tree.describe_folder(visit.real, problems))
-        except SourceTrouble as trouble:
-            self._lock(visit.virtual, str(trouble))
+        if context.hidden or context.priority == 0:
+            self._forget(visit.virtual)
             return [], 0
-        unreadable = {problem.name for problem in problems if problem.kind in (ProblemKind.UNREAD, None)}
-        for problem in problems if self._only is None else ():
+        parts = self._parts(visit)
+        below: list[_Below] = []
+        found: list[FoundProblem] = []
+        waiting: set[bytes] = set()
+        entries, after = 0, None
+        while True:
+            try:
+                part = next(parts)
+                if after is None and self._tree.is_source(visit.virtual) and not part.skipped:
+                    # It may have been unmounted since the scan began.
+                    self._check_source(visit.virtual, visit.real.path)
+                    part.entries.insert(0, self._bench.tree.describe_folder(visit.real, part.problems))
+            except SourceTrouble as trouble:
+                self._lock(visit.virtual, str(trouble))
+                return [], 0
+            if part.skipped:
+                self._leave_marked(visit.virtual)
+                return [], 0
+            below += self._look_at(visit, part, after, waiting)
+            found += [problem for problem in part.problems if problem.kind is not None]
+            entries += len(part.entries)
+            after = part.until
+            if after is None:
+                break
+        if self._only is None:
+            self._bench.catalogue.problems.look(visit.virtual, found, waiting, self.now)
+        for sentence in self._bench.tree.remarks():
+            self._bench.reporter.tell(Remark(sentence))
+        self._tally.entries += entries
+        return below, entries
+
+    def _parts(self, visit: _Visit) -> Iterator[FolderPart]:
+        yield from self._bench.tree.list_folder(visit.real, self._wanted(visit), visit.context.follow, visit.seen)
+
+    def _look_at(self, visit: _Visit, part: FolderPart, after: bytes | None, waiting: set[bytes]) -> list[_Below]:
+        """Compare and record what has its name behind ``after``; the folders among it. What waits is added there."""
+        unreadable = {problem.name for problem in part.problems if problem.kind in _NOT_READ}
+        for problem in part.problems if self._only is None else ():
             if problem.name in unreadable:
                 self._tally.skipped += 1
                 self._bench.reporter.tell(FileSkipped(join(visit.virtual, problem.name), problem.reason))
-        entries = [self._with_limits(entry, context) for entry in entries]
-        known = self._files.folder(visit.virtual)
-        if left_out := {problem.name for problem in problems if problem.kind is ProblemKind.LEFT_OUT}:
+        entries = [self._with_limits(entry, visit.context) for entry in part.entries]
+        known = self._files.folder(visit.virtual, after, part.until)
+        if left_out := {problem.name for problem in part.problems if problem.kind is ProblemKind.LEFT_OUT}:
             known = self._leave_out(visit.virtual, left_out, known)
         unmounted = set() if self._options.ignore_lock else self._not_attended(visit, known, entries)
         entries = [entry for entry in entries if entry.name not in unmounted]
@@ -354,15 +409,22 @@ class _Scanner:
         if not self._options.ignore_lock:
             unseen |= self._tree.locks_in(visit.virtual)
         comparison = compare_folder(known, seen, unseen, self._files.owner)
-        waiting = self._record(visit, comparison)
-        if self._only is None:
-            self._bench.catalogue.problems.look(visit.virtual, problems, waiting, self.now)
-        for sentence in self._bench.tree.remarks():
-            self._bench.reporter.tell(Remark(sentence))
-        self._tally.entries += len(entries)
+        waiting |= self._record(visit, comparison)
         fresh = {entry.name for entry in comparison.new}
         fresh.update(entry.name for known, entry, _ in comparison.changed if known.kind != EntryKind.FOLDER)
-        return self._below(visit, entries, fresh), len(entries)
+        return [
+            _Below(entry.name, entry.device, entry.inode, entry.priority)
+            for entry in entries
+            if entry.kind == EntryKind.FOLDER and entry.name and (visit.deep or entry.name in fresh)
+        ]
+
+    def _leave_marked(self, virtual: bytes) -> None:
+        """A folder whose marker says that it is to be left out."""
+        problems = self._bench.catalogue.problems
+        keep = self._tree.sources_below(virtual)
+        self._tally.gone += self._files.forget_below(virtual, keep, self.now)
+        problems.look(virtual, [FoundProblem(b"", MARKED, ProblemKind.LEFT_OUT)], (), self.now)
+        problems.forget_below(virtual, [*keep, virtual])
 
     def _leave_out(self, virtual: bytes, names: set[bytes], known: Sequence[KnownEntry]) -> list[KnownEntry]:
         """These are this program's own; what is known but for them."""
@@ -396,21 +458,18 @@ class _Scanner:
 
         return wanted
 
-    def _below(self, visit: _Visit, entries: Sequence[Entry], fresh: set[bytes]) -> list[_Visit]:
-        below = []
-        for entry in entries:
-            if entry.kind != EntryKind.FOLDER or not entry.name or not (visit.deep or entry.name in fresh):
-                continue
-            identity = (entry.device, entry.inode)
-            virtual = join(visit.virtual, entry.name)
-            if entry.inode and identity in visit.above:
+    def _visits(self, visit: _Visit, below: Sequence[_Below]) -> Iterator[_Visit]:
+        for name, device, inode, priority in below:
+            identity = (device, inode)
+            virtual = join(visit.virtual, name)
+            if inode and identity in visit.above:
                 self._lock(virtual, "it is a link to a folder above itself", listed=False)
                 continue
             # Only followed links can lead upwards, so only below them the way back has to be known.
             above = (*visit.above, identity) if visit.above or visit.context.follow else ()
-            context = self._tree.enter(virtual, visit.context._replace(priority=entry.priority))
-            below.append(_Visit(virtual, join(visit.real, entry.name), context, True, above))
-        return below
+            context = self._tree.enter(virtual, visit.context._replace(priority=priority))
+            real = visit.real.child(name, visit.context.follow)
+            yield _Visit(virtual, real, context, True, above, identity)
 
     def _with_limits(self, entry: Entry, context: FolderContext) -> Entry:
         """A side file's limit wins over the folder's; -1 is its "no limit"."""

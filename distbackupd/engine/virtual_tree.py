@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from distbackupd.model.sources import FolderSettings, Source
+from distbackupd.model.sources import FolderSettings, RealPath, Source
 from distbackupd.planning.patterns import Rules
 
 _NO_RULES = Rules()
@@ -32,6 +32,7 @@ class VirtualTree:
         self.sources = sorted(sources, key=lambda source: source.virtual_path)
         self._settings = settings
         self._deepest_first = [(item, item.virtual_path.rstrip(b"/") + b"/") for item in reversed(self.sources)]
+        self._followed = [path.rstrip(b"/") + b"/" for path, own in settings.items() if own.follow_symlinks]
         self._locked = [path for path, own in settings.items() if own.lock]
         self._real = {source.virtual_path: source.real_path for source in self.sources}
 
@@ -53,15 +54,25 @@ class VirtualTree:
         prefix = virtual_path.rstrip(b"/") + b"/"
         return {path[len(prefix) :].partition(b"/")[0] for path in self._locked if path.startswith(prefix) and path != b"/"}
 
-    def real_path(self, virtual_path: bytes) -> bytes | None:
-        """The real path of a virtual one, by the nearest source above it; None where no source covers it."""
+    def real_path(self, virtual_path: bytes) -> RealPath | None:
+        """Where a virtual path really lies, by the nearest source above it; None where no source covers it."""
         # The last source in order is the deepest of those above the path.
         for source, prefix in self._deepest_first:
             if virtual_path == source.virtual_path:
-                return source.real_path
+                return RealPath(source.real_path)
             if virtual_path.startswith(prefix):
-                return join(source.real_path, virtual_path[len(prefix) :])
+                return self._below(source, prefix, virtual_path)
         return None
+
+    def _below(self, source: Source, prefix: bytes, virtual_path: bytes) -> RealPath:
+        """What lies below the entry of a folder whose links are followed lies below what that entry leads to."""
+        followed = [path for path in self._followed if path.startswith(prefix) and virtual_path.startswith(path)]
+        if not followed:
+            return RealPath(source.real_path, virtual_path[len(prefix) :])
+        start = len(max(followed, key=len))
+        end = (virtual_path + b"/").index(b"/", start)
+        root = join(source.real_path, virtual_path[len(prefix) : end])
+        return RealPath(root, virtual_path[end + 1 :])
 
     def virtual_paths(self, real_path: bytes) -> list[bytes]:
         """Where a real folder appears in the virtual tree; nowhere, once, or oftener if sources overlap."""
@@ -72,7 +83,8 @@ class VirtualTree:
                 if real_path == root or real_path.startswith(root.rstrip(b"/") + b"/"):
                     rest = real_path[len(root) :].strip(b"/")
                     path = join(virtual, rest) if rest else virtual
-                    if self.real_path(path) == join(real, rest) if rest else True:
+                    there = self.real_path(path)
+                    if not rest or (there is not None and there.path == join(real, rest)):
                         found.append(path)
         return sorted(set(found))
 

@@ -75,6 +75,8 @@ class ProblemKind(IntEnum):
     """What this program keeps there itself: a backup disk's layout, the catalogue. It is no part of the backup."""
     UNCOPIED = 4
     """A regular file that was another one whenever it was to be copied."""
+    SIDE_FILE = 5
+    """A side file that says nothing usable of its file. Both are backed up."""
 
 
 class Attributes(NamedTuple):
@@ -151,6 +153,8 @@ class WaitingFile(NamedTuple):
     inode: int
     restless: bool = False
     """Whether it is taken as it is, for it never rests."""
+    owner: int | None = None
+    """Its uid when it was seen; None: whoever's."""
 
 
 class TakenContent(NamedTuple):
@@ -192,6 +196,7 @@ class SourceFile(NamedTuple):
     """A living file whose content is an object: where a copy can be made from. ``path`` is virtual.
 
     ``row`` is that of its version. ``confirmed``: the content was read, later than any write that its times would not show.
+    ``owner``: its uid then; None: whoever's.
     """
 
     object_id: int
@@ -203,6 +208,7 @@ class SourceFile(NamedTuple):
     ctime_ns: int
     confirmed: bool
     restless: bool = False
+    owner: int | None = None
 
 
 class UnconfirmedFile(NamedTuple):

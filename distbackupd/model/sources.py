@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from distbackupd.model.errors import UsageError
 from distbackupd.model.text import printable
@@ -18,6 +18,36 @@ class Source:
 
     virtual_path: bytes
     real_path: bytes
+
+
+class RealPath(NamedTuple):
+    """Where something really lies, and how far its path is to be trusted.
+
+    ``root`` is what was named to this program, or what a link leads to that is to be followed: links in it are followed.
+    ``below`` lies in it, and who may write there is not trusted: no link in it is ever followed. Empty: the root itself.
+    """
+
+    root: bytes
+    below: bytes = b""
+
+    @property
+    def path(self) -> bytes:
+        """The whole, absolute."""
+        if not self.below:
+            return self.root
+        return self.root + self.below if self.root.endswith(b"/") else self.root + b"/" + self.below
+
+    def child(self, name: bytes, followed: bool = False) -> RealPath:
+        """An entry of this folder; ``followed``: if it is a link, what it leads to. An empty name: the folder."""
+        if not name:
+            return self
+        below = RealPath(self.root, self.below + b"/" + name if self.below else name)
+        return RealPath(below.path) if followed else below
+
+    @property
+    def folder(self) -> RealPath:
+        """The folder above, for what is no root."""
+        return RealPath(self.root, self.below.rpartition(b"/")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ What it held is kept beside it, under a name that says so: whoever knows better 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,11 @@ from distbackupd.engine.ports import Mended, Pulse
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.files import Entry, EntryFlag, EntryKind, RestoreEntry
 from distbackupd.model.rot import RottenFile
+from distbackupd.model.sources import RealPath
 from distbackupd.model.text import printable
+from distbackupd.sources.describing import Describer
+from distbackupd.sources.folders import OpenFolders
 from distbackupd.sources.kept import is_as_known
-from distbackupd.sources.paths import open_folder
 from distbackupd.sources.restored_content import copy_content, open_object
 from distbackupd.sources.restored_metadata import give_metadata_to_new_file
 from distbackupd.sources.restored_names import create, discard, rename_to_free_name, temporary_name
@@ -27,7 +30,7 @@ _LONGEST_NAME = 255
 _MOST_KEPT = 1000
 
 
-def mend_source(paths: Sequence[bytes], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse) -> Mended:
+def mend_source(paths: Sequence[RealPath], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse) -> Mended:
     """Put the good content in the place of the rotten one. See :class:`distbackupd.engine.ports.MendSource`.
 
     A new file beside the old one gets the content, hashed while it is written, and the old one's owner, mode, extended
@@ -61,8 +64,8 @@ def mend_source(paths: Sequence[bytes], rotten: RottenFile, open_content: Callab
             _link(new, other, before)
         if not os.path.samestat(first.state(), os.fstat(new)):
             raise SourceChanged(f"another file took its name just now; what it held is {printable(kept)}")
-        entry = FolderTree().describe_file(first.path)
-    return Mended(entry, os.path.join(os.path.dirname(paths[0]), kept))
+        entry = first.describe()
+    return Mended(entry, os.path.join(os.path.dirname(paths[0].path), kept))
 
 
 def _keep(name: _Name, old: int, before: os.stat_result) -> bytes:
@@ -88,11 +91,19 @@ def _keep(name: _Name, old: int, before: os.stat_result) -> bytes:
 class _Name:
     """A name in a folder that stays open: whoever may write above it cannot lead us elsewhere any more."""
 
-    def __init__(self, opened: contextlib.ExitStack, path: bytes) -> None:
-        self.folder = open_folder(os.path.dirname(path) or b"/")
+    def __init__(self, opened: contextlib.ExitStack, place: RealPath) -> None:
+        # A file that a followed link led to has a root of its own, and the folder above that is named with it.
+        above = place.folder if place.below else RealPath(os.path.dirname(place.root) or b"/")
+        self.folder = OpenFolders().open_folder(above)
         opened.callback(os.close, self.folder)
-        self.name = os.path.basename(path)
-        self.path = b"/proc/self/fd/%d/%s" % (self.folder, self.name)
+        self.name = os.path.basename(place.path)
+
+    def describe(self) -> Entry:
+        """The regular file there, no link followed. Raises OSError."""
+        entry = Describer().entry_in(self.folder, self.name, False, 1, [])
+        if entry is None or entry.kind != EntryKind.FILE:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return entry
 
     def state(self) -> os.stat_result:
         return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
@@ -110,8 +121,8 @@ def _as_found(
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(name.name, flags, dir_fd=name.folder)
     opened.callback(os.close, descriptor)
-    path = b"/proc/self/fd/%d" % descriptor
-    found = FolderTree().reading(path, rotten.size, rotten.mtime_ns, rotten.inode).go_on(pulse)
+    place = RealPath(b"/proc/self/fd/%d" % descriptor)
+    found = FolderTree().reading(place, rotten.size, rotten.mtime_ns, rotten.inode).go_on(pulse)
     if found is None:
         raise Interrupted("stopped while a rotten file was read; nothing of it was changed")
     state = os.fstat(descriptor)

@@ -72,8 +72,11 @@ class FolderChanges(NamedTuple):
 class FileTable(Protocol):
     """Versions of files."""
 
-    def folder(self, path: bytes) -> list[KnownEntry]:
-        """Current entries of the virtual folder, by name. A source's own folder is in itself, with an empty name."""
+    def folder(self, path: bytes, after: bytes | None = None, until: bytes | None = None) -> list[KnownEntry]:
+        """Current entries of the virtual folder, by name. A source's own folder is in itself, with an empty name.
+
+        Only those with names behind ``after``, and those up to ``until`` and with it; None: without that bound.
+        """
 
     def attributes_id(self, entry: Entry) -> int:
         """The id under which the entry's attributes are interned."""

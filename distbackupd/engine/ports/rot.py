@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from distbackupd.engine.ports.working import Pulse, Stop
 from distbackupd.model.files import Entry
 from distbackupd.model.rot import KnownContent, Reading, RottenFile
+from distbackupd.model.sources import RealPath
 
 
 class SourceReading(Protocol):
@@ -74,7 +75,9 @@ class Mended(NamedTuple):
 class MendSource(Protocol):
     """Gives source files their good content back."""
 
-    def __call__(self, paths: Sequence[bytes], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse) -> Mended:
+    def __call__(
+        self, paths: Sequence[RealPath], rotten: RottenFile, open_content: Callable[[], int], pulse: Pulse
+    ) -> Mended:
         """Put the content in the place of the rotten one under all these real ``paths``, names of one file.
 
         Everything else of the file stays as it is, or nothing is changed at all. The rotten one is kept beside it.

@@ -373,7 +373,7 @@ def test_sources_of_names_living_files_by_path(catalogue: Catalogue) -> None:
     catalogue.files.record_folder(b"/a", changes(added=[(entry(b"y"), identifier)]), 2)
     assert [item.path for item in catalogue.files.sources_of([identifier])] == [b"/a/y", b"/b/x"]
     row = known(catalogue, b"/b", b"x").row
-    assert catalogue.files.sources_of([identifier])[1] == (identifier, b"/b/x", 5, 1000, 50, row, 2000, True, False)
+    assert catalogue.files.sources_of([identifier])[1] == (identifier, b"/b/x", 5, 1000, 50, row, 2000, True, False, 0)
     catalogue.unconfirmed.doubt([row])
     assert not catalogue.files.sources_of([identifier])[1].confirmed
     remove(catalogue, b"/b", b"x", now=3)

@@ -23,7 +23,7 @@ from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
 from distbackupd.model.events import ScanFinished, SessionFinished
 from distbackupd.model.files import HashedContent, WaitingFile
 from distbackupd.model.plans import Policy
-from distbackupd.model.sources import FolderSettings, Source
+from distbackupd.model.sources import FolderSettings, RealPath, Source
 from distbackupd.sources.clocks import Clock, clock_of_type
 from distbackupd.sources.tree import FolderTree
 from tests.fakes.clock import FakeClock
@@ -55,23 +55,25 @@ class WatchedTree(FolderTree):
         self.after_open: Callable[[bytes], None] = lambda _path: None
         self.before_list: Callable[[bytes], None] = lambda _path: None
 
-    def _clock(self, device: int) -> Clock:
+        self._describer.clock = self._clock  # type: ignore[method-assign]
+
+    def _clock(self, _device: int) -> Clock:
         return clock_of_type(self.filesystem_type)
 
-    def hash_file(self, path: bytes, waiting: WaitingFile, pulse: Pulse) -> HashedContent:
-        self.before_hash(path)
-        self.hashed.append(path)
-        return super().hash_file(path, waiting, pulse)
+    def hash_file(self, place: RealPath, waiting: WaitingFile, pulse: Pulse) -> HashedContent:
+        self.before_hash(place.path)
+        self.hashed.append(place.path)
+        return super().hash_file(place, waiting, pulse)
 
-    def open_file(self, path: bytes, size: int, mtime_ns: int, inode: int, ctime_ns: int = 0) -> int:
-        descriptor = super().open_file(path, size, mtime_ns, inode, ctime_ns)
-        self.opened.append(path)
-        self.after_open(path)
+    def open_file(self, place: RealPath, *told: Any) -> int:
+        descriptor = super().open_file(place, *told)
+        self.opened.append(place.path)
+        self.after_open(place.path)
         return descriptor
 
-    def list_folder(self, path: bytes, wanted: Any, follow: bool) -> Any:
-        self.before_list(path)
-        return super().list_folder(path, wanted, follow)
+    def list_folder(self, place: RealPath, *words: Any) -> Any:
+        self.before_list(place.path)
+        return super().list_folder(place, *words)
 
 
 class Scene:

@@ -31,9 +31,9 @@ class Log:
             self.reads += 1
             return take(real, waiting, pulse)
 
-        def open_as_it_is(real):
-            opened = open_file(real)
-            self.write(real)
+        def open_as_it_is(real, owner=None):
+            opened = open_file(real, owner)
+            self.write(real.path)
             return opened
 
         tree.take_file, tree.open_as_it_is = take_file, open_as_it_is

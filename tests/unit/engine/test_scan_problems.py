@@ -17,6 +17,7 @@ from distbackupd.model.errors import SourceTrouble
 from distbackupd.model.events import FileSkipped, SourceLocked
 from distbackupd.model.files import ProblemKind
 from distbackupd.model.problems import Problem, Unread
+from distbackupd.model.sources import RealPath
 from distbackupd.sources import tree
 from tests.bed.loop_disks import mounted_at
 from tests.unit.engine.scenes import Scene, scene_at, sha256
@@ -116,15 +117,15 @@ def test_an_unexpected_error_of_one_entry_skips_only_it(
     scene.write("bad", "before")
     scene.write("good", "before")
     scene.scan()
-    describe = scene.tree._describe
+    describe = scene.tree._describer.entry_in
 
-    def fail(path: bytes, name: bytes, *rest: Any) -> Any:
+    def fail(folder: int, name: bytes, *rest: Any) -> Any:
         if name == b"bad":
             raise error
-        return describe(path, name, *rest)
+        return describe(folder, name, *rest)
 
     scene.write("good", "after it")
-    monkeypatch.setattr(scene.tree, "_describe", fail)
+    monkeypatch.setattr(scene.tree._describer, "entry_in", fail)
     assert scene.scan().skipped == 1
     assert scene.digest("/good") == sha256("after it")
     assert scene.digest("/bad") == sha256("before"), "stays as it was known"
@@ -257,10 +258,10 @@ def test_whatever_a_file_system_says_of_an_entry_fits_and_is_the_same_the_next_t
     said = {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns, "st_ino": inode, "st_dev": device, "st_rdev": rdev}
     with pytest.MonkeyPatch.context() as patch:
         make_odd(patch, path, **said, st_uid=owner, st_gid=owner, st_nlink=links)
-        looks = [tree.FolderTree().list_folder(bytes(tmp_path), lambda _name: 1, False) for _ in range(2)]
+        looks = [list(tree.FolderTree().list_folder(RealPath(bytes(tmp_path)), lambda _name: 1, False)) for _ in range(2)]
         assert looks[0] == looks[1]
-        ((entry,), problems) = looks[0]
-        descriptor = tree.FolderTree().open_file(bytes(path), entry.size, entry.mtime_ns, entry.inode)
+        (((entry,), problems, _, _),) = looks[0]
+        descriptor = tree.FolderTree().open_file(RealPath(bytes(path)), entry.size, entry.mtime_ns, entry.inode)
         os.close(descriptor)
     numbers = [value for value in (*entry, *entry.attributes) if isinstance(value, int)]
     assert all(-(2**63) <= number < 2**63 for number in numbers)

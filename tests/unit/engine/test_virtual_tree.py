@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distbackupd.engine.virtual_tree import VirtualTree, join, parent
-from distbackupd.model.sources import FolderSettings, Source
+from distbackupd.model.sources import FolderSettings, RealPath, Source
 
 
 def tree_of(*sources: tuple[bytes, bytes], **settings: FolderSettings) -> VirtualTree:
@@ -33,7 +33,7 @@ def tree_of(*sources: tuple[bytes, bytes], **settings: FolderSettings) -> Virtua
 )
 def test_real_path_is_by_the_nearest_source_above(virtual: bytes, real: bytes) -> None:
     tree = tree_of((b"/a", b"/real/a"), (b"/", b"/top"), (b"/a/b/c", b"/deep"), (b"/a-b", b"/other"))
-    assert tree.real_path(virtual) == real
+    assert tree.real_path(virtual).path == real
 
 
 def test_real_path_outside_of_all_sources_is_none() -> None:
@@ -43,7 +43,7 @@ def test_real_path_outside_of_all_sources_is_none() -> None:
 
 
 def test_real_path_source_at_the_real_root_has_one_slash() -> None:
-    assert tree_of((b"/all", b"/")).real_path(b"/all/etc") == b"/etc"
+    assert tree_of((b"/all", b"/")).real_path(b"/all/etc") == RealPath(b"/", b"etc")
 
 
 def test_virtual_paths_of_a_real_folder_are_all_places_where_it_shows() -> None:

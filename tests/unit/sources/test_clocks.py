@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from distbackupd.model.files import WaitingFile
+from distbackupd.model.sources import RealPath
 from distbackupd.sources.clocks import clock_of_type
 from distbackupd.sources.tree import FolderTree
 from tests.bed.loop_disks import loop_disk, mounted_at
@@ -65,7 +66,7 @@ def test_hash_file_write_through_a_mapping_leaves_a_trace_once_the_file_was_read
                 1, b"/x", before.st_size, before.st_mtime_ns, before.st_ctime_ns, before.st_dev, before.st_ino
             )
             tree = FolderTree(now_ns=lambda: before.st_ctime_ns + 10 * SECOND)
-            assert tree.hash_file(os.fsencode(path), waiting, Never()).settled
+            assert tree.hash_file(RealPath(os.fsencode(path)), waiting, Never()).settled
             wait_for_a_tick()
             mapping[16:24] = b"record 3"
             assert path.stat().st_ctime_ns > before.st_ctime_ns
@@ -79,4 +80,4 @@ def test_hash_file_is_settled_only_when_read_later_than_the_clock_can_blur(tmp_p
     waiting = WaitingFile(1, b"/x", 1, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino)
     for seconds, settled in ((-100, False), (0, False), (3, True)):
         tree = FolderTree(now_ns=lambda: state.st_ctime_ns + seconds * SECOND)  # noqa: B023 - called at once
-        assert tree.hash_file(os.fsencode(path), waiting, Never()).settled == settled
+        assert tree.hash_file(RealPath(os.fsencode(path)), waiting, Never()).settled == settled

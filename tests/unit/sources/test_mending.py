@@ -11,6 +11,7 @@ import pytest
 from distbackupd.engine.ports import BadContent
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.rot import RottenFile
+from distbackupd.model.sources import RealPath
 from distbackupd.sources.mending import mend_source
 from tests.fakes.stopping import Never, StopWhen
 
@@ -56,7 +57,7 @@ def content(path: Path, what: bytes) -> Any:
 def test_mend_source_replaces_the_content_and_nothing_else(path: Path) -> None:
     os.setxattr(path, "user.name", b"value")
     before = path.stat()
-    entry, kept = mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never())
+    entry, kept = mend_source([RealPath(os.fsencode(path))], found(path), content(path, GOOD), Never())
     state = path.stat()
     assert path.read_bytes() == GOOD
     assert (state.st_dev, state.st_ino, state.st_ctime_ns) == (entry.device, entry.inode, entry.ctime_ns)
@@ -71,7 +72,7 @@ def test_mend_source_replaces_the_content_and_nothing_else(path: Path) -> None:
 def test_mend_source_never_keeps_over_something_else(path: Path) -> None:
     kept = []
     for _ in range(3):
-        kept.append(mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never()).kept)
+        kept.append(mend_source([RealPath(os.fsencode(path))], found(path), content(path, GOOD), Never()).kept)
         path.write_bytes(ROTTEN)
         os.utime(path, ns=(111, 987_654_321_123_456_789))
     assert len(set(kept)) == 3
@@ -80,7 +81,7 @@ def test_mend_source_never_keeps_over_something_else(path: Path) -> None:
 
 def test_mend_source_name_of_any_length_keeps_what_it_replaces(path: Path) -> None:
     long = path.rename(path.parent / ("n" * 255))
-    kept = mend_source([os.fsencode(long)], found(long), content(long, GOOD), Never()).kept
+    kept = mend_source([RealPath(os.fsencode(long))], found(long), content(long, GOOD), Never()).kept
     assert Path(os.fsdecode(kept)).read_bytes() == ROTTEN
     assert long.read_bytes() == GOOD
 
@@ -90,7 +91,7 @@ def test_mend_source_without_hard_links_keeps_what_it_replaces(path: Path, monke
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    kept = mend_source([os.fsencode(path)], found(path), content(path, GOOD), Never()).kept
+    kept = mend_source([RealPath(os.fsencode(path))], found(path), content(path, GOOD), Never()).kept
     assert (path.read_bytes(), Path(os.fsdecode(kept)).read_bytes()) == (GOOD, ROTTEN)
 
 
@@ -100,7 +101,7 @@ def test_mend_source_keeps_holes(path: Path) -> None:
         file.write(b"x")
     sparse = b"y" + bytes((8 << 20) - 1)
     rotten = found(path, digest=hashlib.sha256(sparse).digest())
-    mend_source([os.fsencode(path)], rotten, content(path, sparse), Never())
+    mend_source([RealPath(os.fsencode(path))], rotten, content(path, sparse), Never())
     assert path.read_bytes() == sparse
     assert path.stat().st_blocks * 512 < 1 << 20
 
@@ -108,14 +109,14 @@ def test_mend_source_keeps_holes(path: Path) -> None:
 def test_mend_source_bad_content_leaves_everything(path: Path) -> None:
     before = path.stat()
     with pytest.raises(BadContent):
-        mend_source([os.fsencode(path)], found(path), content(path, ROTTEN), Never())
+        mend_source([RealPath(os.fsencode(path))], found(path), content(path, ROTTEN), Never())
     assert (path.read_bytes(), path.stat().st_ctime_ns, os.listdir(path.parent)) == (ROTTEN, before.st_ctime_ns, ["file"])
 
 
 def test_mend_source_stopped_leaves_everything(path: Path) -> None:
     before = path.stat()
     with pytest.raises(Interrupted):
-        mend_source([os.fsencode(path)], found(path), content(path, GOOD), StopWhen(lambda: True))
+        mend_source([RealPath(os.fsencode(path))], found(path), content(path, GOOD), StopWhen(lambda: True))
     assert (path.read_bytes(), path.stat().st_ctime_ns, os.listdir(path.parent)) == (ROTTEN, before.st_ctime_ns, ["file"])
 
 
@@ -127,7 +128,7 @@ def test_mend_source_written_meanwhile_is_left_alone(path: Path) -> None:
         return int(good())
 
     with pytest.raises(SourceChanged, match="something was done to it meanwhile; it was left as it is"):
-        mend_source([os.fsencode(path)], rotten, write_and_open, Never())
+        mend_source([RealPath(os.fsencode(path))], rotten, write_and_open, Never())
     assert path.read_bytes() == b"somebody's work"
     assert os.listdir(path.parent) == ["file"]
 
@@ -142,7 +143,7 @@ def test_mend_source_whose_owner_would_not_stay_is_left_alone(path: Path, monkey
 
     monkeypatch.setattr(os, "chown", refuse)
     with pytest.raises(SourceTrouble, match="its owner could not be kept; it was left as it is: ask as root"):
-        mend_source([os.fsencode(path)], rotten, good, Never())
+        mend_source([RealPath(os.fsencode(path))], rotten, good, Never())
     assert path.read_bytes() == ROTTEN
     assert os.listdir(path.parent) == ["file"]
 
@@ -155,7 +156,7 @@ def test_mend_source_full_disk_is_told_in_words(path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(SourceTrouble, match="it cannot be replaced: No space left on device; it was left as it is"):
-        mend_source([os.fsencode(path)], rotten, good, Never())
+        mend_source([RealPath(os.fsencode(path))], rotten, good, Never())
     assert path.read_bytes() == ROTTEN
     assert os.listdir(path.parent) == ["file"]
 

@@ -15,6 +15,7 @@ import pytest
 from distbackupd.model.errors import Interrupted, SourceChanged, SourceTrouble
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, ProblemKind, WaitingFile
 from distbackupd.model.problems import FoundProblem
+from distbackupd.model.sources import RealPath
 from distbackupd.sources.tree import FolderTree
 from distbackupd.streams import CHUNK
 from tests.fakes.stopping import Never, StopWhen
@@ -28,8 +29,22 @@ def tree() -> FolderTree:
     return FolderTree()
 
 
+def place(path: bytes | str | Path) -> RealPath:
+    return RealPath(os.fsencode(path))
+
+
+def look(tree: FolderTree, folder: bytes | Path, wanted: Any = lambda _name: 1, follow: bool = False) -> Any:
+    """All entries of the folder, and all problems."""
+    parts = list(tree.list_folder(place(folder), wanted, follow))
+    return [entry for part in parts for entry in part.entries], [item for part in parts for item in part.problems]
+
+
+def is_skipped(tree: FolderTree, folder: Path) -> bool:
+    return any(part.skipped for part in tree.list_folder(place(folder), lambda _name: 1, False))
+
+
 def listed(tree: FolderTree, folder: Path, follow: bool = False) -> dict[bytes, Entry]:
-    entries, problems = tree.list_folder(os.fsencode(folder), lambda _name: 1, follow)
+    entries, problems = look(tree, folder, follow=follow)
     assert problems == []
     assert [entry.name for entry in entries] == sorted(entry.name for entry in entries)
     return {entry.name: entry for entry in entries}
@@ -95,7 +110,7 @@ def test_list_folder_sparse_file_is_marked(tree: FolderTree, tmp_path: Path) -> 
 
 def test_list_folder_sockets_are_left_out(tree: FolderTree, tmp_path: Path) -> None:
     os.mknod(tmp_path / "socket", 0o600 | stat.S_IFSOCK)
-    entries, problems = tree.list_folder(os.fsencode(tmp_path), lambda _name: 1, False)
+    entries, problems = look(tree, tmp_path)
     assert entries == []
     assert problems == [FoundProblem(b"socket", "a socket, which no backup keeps", ProblemKind.NOT_KEPT)]
 
@@ -103,7 +118,7 @@ def test_list_folder_sockets_are_left_out(tree: FolderTree, tmp_path: Path) -> N
 def test_list_folder_unwanted_names_are_not_even_looked_at(tree: FolderTree, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"x")
-    entries, _ = tree.list_folder(os.fsencode(tmp_path), lambda name: 7 if name == b"a" else None, False)
+    entries, _ = look(tree, tmp_path, lambda name: 7 if name == b"a" else None)
     assert [(entry.name, entry.priority) for entry in entries] == [(b"a", 7)]
 
 
@@ -111,7 +126,7 @@ def test_list_folder_deeper_than_the_kernel_takes_at_once(tree: FolderTree, tmp_
     build_deep_path(tmp_path)
     path = os.fsencode(tmp_path)
     while True:
-        entries, problems = tree.list_folder(path, lambda _name: 1, False)
+        entries, problems = look(tree, path)
         assert problems == []
         folders = [entry.name for entry in entries if entry.kind == EntryKind.FOLDER]
         if not folders:
@@ -123,9 +138,8 @@ def test_list_folder_deeper_than_the_kernel_takes_at_once(tree: FolderTree, tmp_
     assert found[b"link"].target == b"bottom"
     bottom = found[b"bottom"]
     file = WaitingFile(1, b"/x", bottom.size, bottom.mtime_ns, bottom.ctime_ns, bottom.device, bottom.inode)
-    assert tree.hash_file(path + b"/bottom", file, NEVER).digest == hashlib.sha256(b"at the bottom").digest()
-    assert not tree.is_marked_skipped(path)
-    assert tree.describe_folder(path).kind == EntryKind.FOLDER
+    assert tree.hash_file(place(path + b"/bottom"), file, NEVER).digest == hashlib.sha256(b"at the bottom").digest()
+    assert tree.describe_folder(place(path)).kind == EntryKind.FOLDER
 
 
 def test_list_folder_that_cannot_be_listed_says_why(tree: FolderTree, tmp_path: Path) -> None:
@@ -133,13 +147,12 @@ def test_list_folder_that_cannot_be_listed_says_why(tree: FolderTree, tmp_path: 
     for work in (
         tree.inspect,
         tree.describe_folder,
-        tree.is_marked_skipped,
-        lambda path: listed(tree, Path(os.fsdecode(path))),
+        lambda place: listed(tree, Path(os.fsdecode(place.path))),
     ):
         with pytest.raises(SourceTrouble, match="it is not there any more"):
-            work(os.fsencode(tmp_path / "missing"))
+            work(place(tmp_path / "missing"))
         with pytest.raises(SourceTrouble, match="it is no folder"):
-            work(os.fsencode(tmp_path / "file"))
+            work(place(tmp_path / "file"))
 
 
 def test_list_folder_followed_links_are_what_they_point_to(tree: FolderTree, tmp_path: Path) -> None:
@@ -161,22 +174,22 @@ def test_describe_folder_is_the_folder_itself(tree: FolderTree, tmp_path: Path) 
     folder = tmp_path / "folder"
     folder.mkdir(0o751)
     os.setxattr(folder, "user.a", b"b")
-    entry = tree.describe_folder(os.fsencode(folder))
+    entry = tree.describe_folder(place(folder))
     assert (entry.name, entry.kind, entry.inode) == (b"", EntryKind.FOLDER, folder.stat().st_ino)
     assert entry.attributes.mode == folder.stat().st_mode & 0o7777
     assert entry.attributes.xattrs == ((b"user.a", b"b"),)
 
 
 def test_inspect_tells_device_and_emptiness(tree: FolderTree, tmp_path: Path) -> None:
-    assert tree.inspect(os.fsencode(tmp_path)) == (tmp_path.stat().st_dev, True)
+    assert tree.inspect(place(tmp_path)) == (tmp_path.stat().st_dev, True)
     (tmp_path / ".hidden").touch()
-    assert tree.inspect(os.fsencode(tmp_path)) == (tmp_path.stat().st_dev, False)
+    assert tree.inspect(place(tmp_path)) == (tmp_path.stat().st_dev, False)
 
 
 def test_is_marked_skipped_by_the_marker_alone(tree: FolderTree, tmp_path: Path) -> None:
-    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert not is_skipped(tree, tmp_path)
     (tmp_path / ".distbackup.skip").touch()
-    assert tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert is_skipped(tree, tmp_path)
     assert tree.remarks() == []
 
 
@@ -190,10 +203,10 @@ def test_is_marked_skipped_only_by_a_regular_file(tree: FolderTree, tmp_path: Pa
         os.mkfifo(marker)
     else:
         marker.mkdir()
-    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert not is_skipped(tree, tmp_path)
     told = f"{marker} is no regular file, so the folder is backed up all the same"
     assert tree.remarks() == [told]
-    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert not is_skipped(tree, tmp_path)
     assert tree.remarks() == [], "it is told once"
 
 
@@ -202,12 +215,12 @@ def test_is_marked_skipped_only_by_the_folders_owner_or_root(tree: FolderTree, t
     marker = tmp_path / ".distbackup.skip"
     marker.touch()
     os.chown(tmp_path, 1234, 1234)
-    assert tree.is_marked_skipped(os.fsencode(tmp_path)), "root's counts everywhere"
+    assert is_skipped(tree, tmp_path), "root's counts everywhere"
     os.chown(marker, 4321, 4321)
-    assert not tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert not is_skipped(tree, tmp_path)
     assert tree.remarks() == [f"{marker} belongs to somebody else than the folder, so the folder is backed up all the same"]
     os.chown(marker, 1234, 1234)
-    assert tree.is_marked_skipped(os.fsencode(tmp_path))
+    assert is_skipped(tree, tmp_path)
 
 
 # --- side files ------------------------------------------------------------------------------------------------------
@@ -221,29 +234,31 @@ def test_list_folder_side_file_says_priority_and_limit(tree: FolderTree, tmp_pat
 
 
 @pytest.mark.needs("root")
-def test_list_folder_side_file_of_somebody_else_says_nothing_and_is_told_once(tree: FolderTree, tmp_path: Path) -> None:
+def test_list_folder_side_file_of_somebody_else_says_nothing_and_is_told(tree: FolderTree, tmp_path: Path) -> None:
     for name, owner, side_owner in (("mine", 1234, 1234), ("roots", 1234, 0), ("foreign", 1234, 4321), ("his", 0, 4321)):
         (tmp_path / name).write_bytes(b"x")
         (tmp_path / f"{name}.meta-inf").write_text(json.dumps({"priority": 7, "maxcopies": 1}))
         os.chown(tmp_path / name, owner, owner)
         os.chown(tmp_path / f"{name}.meta-inf", side_owner, side_owner)
-    found = listed(tree, tmp_path)
+    entries, problems = look(tree, tmp_path)
+    found = {entry.name: entry for entry in entries}
     assert {name.decode(): (found[name].priority, found[name].maxcopies) for name in found if b"." not in name} == {
         "mine": (7, 1),
         "roots": (7, 1),
         "foreign": (1, 0),
         "his": (1, 0),
     }
-    assert len(tree.remarks()) == 2
-    listed(tree, tmp_path)
-    assert tree.remarks() == []
+    assert {(problem.name, problem.kind) for problem in problems} == {
+        (b"foreign.meta-inf", ProblemKind.SIDE_FILE),
+        (b"his.meta-inf", ProblemKind.SIDE_FILE),
+    }
 
 
 def test_list_folder_side_file_that_is_a_link_says_nothing(tree: FolderTree, tmp_path: Path) -> None:
     (tmp_path / "movie").write_bytes(b"x")
     (tmp_path / "elsewhere").write_text(json.dumps({"priority": 7}))
     (tmp_path / "movie.meta-inf").symlink_to("elsewhere")
-    entries, problems = tree.list_folder(os.fsencode(tmp_path), lambda _name: 1, False)
+    entries, problems = look(tree, tmp_path)
     assert {entry.name: entry.priority for entry in entries}[b"movie"] == 1
     told = [(problem.name, problem.reason) for problem in problems]
     assert told == [(b"movie.meta-inf", "this side file says nothing usable: it is no regular file")]
@@ -267,9 +282,9 @@ def test_list_folder_side_file_that_is_none_is_told_and_its_file_kept(tree: Fold
         os.mkfifo(side_file)
     else:
         side_file.symlink_to("nowhere")
-    entries, problems = tree.list_folder(os.fsencode(tmp_path), lambda _name: 1, False)
+    entries, problems = look(tree, tmp_path)
     assert b"movie" in [entry.name for entry in entries]
-    assert [(problem.name, problem.kind) for problem in problems] == [(b"movie.meta-inf", None)]
+    assert [(problem.name, problem.kind) for problem in problems] == [(b"movie.meta-inf", ProblemKind.SIDE_FILE)]
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -283,7 +298,7 @@ def test_hash_file_any_size_gives_its_hash_and_tells_progress(tree: FolderTree, 
     told: list[int] = []
     pulse = Never()
     pulse.beat = told.append  # type: ignore[method-assign]
-    assert tree.hash_file(os.fsencode(path), waiting(path), pulse).digest == hashlib.sha256(content).digest()
+    assert tree.hash_file(place(path), waiting(path), pulse).digest == hashlib.sha256(content).digest()
     assert sum(told) == size
 
 
@@ -294,7 +309,7 @@ def test_hash_file_that_is_not_as_it_was_seen_is_refused(tree: FolderTree, tmp_p
     path.write_bytes(bytes(size))
     told = waiting(path)
     with pytest.raises(SourceChanged):
-        tree.hash_file(os.fsencode(path), told._replace(**{change: getattr(told, change) + 1}), NEVER)
+        tree.hash_file(place(path), told._replace(**{change: getattr(told, change) + 1}), NEVER)
 
 
 @pytest.mark.parametrize("size", [100, 3 * CHUNK])
@@ -312,27 +327,27 @@ def test_hash_file_that_changes_while_it_is_read_is_refused(
             return descriptor
 
     with pytest.raises(SourceChanged):
-        Changing().hash_file(os.fsencode(path), waiting(path), NEVER)
+        Changing().hash_file(place(path), waiting(path), NEVER)
 
 
 def test_hash_file_told_to_stop_stops(tree: FolderTree, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(5 * CHUNK))
     with pytest.raises(Interrupted):
-        tree.hash_file(os.fsencode(path), waiting(path), StopWhen(lambda: True))
+        tree.hash_file(place(path), waiting(path), StopWhen(lambda: True))
 
 
 def test_hash_file_without_lasting_inode_is_read(tree: FolderTree, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    assert tree.hash_file(os.fsencode(path), waiting(path)._replace(inode=0), NEVER).digest == hashlib.sha256(b"x").digest()
+    assert tree.hash_file(place(path), waiting(path)._replace(inode=0), NEVER).digest == hashlib.sha256(b"x").digest()
 
 
 def test_open_file_leaves_the_access_time_alone(tree: FolderTree, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
     os.utime(path, (1, 2))
-    tree.hash_file(os.fsencode(path), waiting(path), NEVER)
+    tree.hash_file(place(path), waiting(path), NEVER)
     assert path.stat().st_atime == 1
 
 
@@ -349,7 +364,7 @@ def test_open_file_whose_place_something_else_took_is_trouble_and_leaves_nothing
         path.symlink_to("nowhere")
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(SourceTrouble):
-        tree.open_file(os.fsencode(path), 0, 0, 0)
+        tree.open_file(place(path), 0, 0, 0)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -357,7 +372,7 @@ def test_confirm_unchanged_sees_a_write_behind_the_reading(tree: FolderTree, tmp
     path = tmp_path / "file"
     path.write_bytes(b"x")
     state = path.stat()
-    descriptor = tree.open_file(os.fsencode(path), 1, state.st_mtime_ns, state.st_ino)
+    descriptor = tree.open_file(place(path), 1, state.st_mtime_ns, state.st_ino)
     tree.confirm_unchanged(descriptor, 1, state.st_mtime_ns)
     os.utime(path, ns=(0, state.st_mtime_ns + 1))
     with pytest.raises(SourceChanged):
@@ -383,7 +398,7 @@ def test_take_file_at_rest_says_so(tree: FolderTree, tmp_path: Path, size: int) 
     content = os.urandom(size)
     path.write_bytes(content)
     known = waiting(path)._replace(size=7, mtime_ns=5)
-    taken = tree.take_file(os.fsencode(path), known, NEVER)
+    taken = tree.take_file(place(path), known, NEVER)
     assert taken == (hashlib.sha256(content).digest(), size, path.stat().st_mtime_ns, True)
 
 
@@ -400,7 +415,7 @@ def test_take_file_that_grows_while_it_is_read_ends_where_it_ended(tmp_path: Pat
                 file.write(b"more" * CHUNK)
             return opened
 
-    taken = Growing().take_file(os.fsencode(path), waiting(path), NEVER)
+    taken = Growing().take_file(place(path), waiting(path), NEVER)
     assert (taken.digest, taken.size, taken.at_rest) == (hashlib.sha256(content).digest(), size, False)
 
 
@@ -411,5 +426,5 @@ def test_open_as_it_is_takes_nothing_but_regular_files_with_content(tree: Folder
     descriptors = set(os.listdir("/proc/self/fd"))
     for name in ("empty", "fifo", "folder", "missing"):
         with pytest.raises(SourceTrouble):
-            tree.open_as_it_is(os.fsencode(tmp_path / name))
+            tree.open_as_it_is(place(tmp_path / name))
     assert set(os.listdir("/proc/self/fd")) == descriptors
