@@ -187,7 +187,7 @@ def test_mend_source_names_exchanged_meanwhile_give_no_privilege(path: Path, bac
                 exchange()
 
     with contextlib.suppress(SourceChanged):
-        mend_source([os.fsencode(path)], rotten, exchange_and_open, Pulse())
+        mend_source([RealPath(os.fsencode(path))], rotten, exchange_and_open, Pulse())
     for file in path.parent.iterdir():
         state = file.stat()
         assert state.st_uid == 1234 or file.read_bytes() == b"root's"
