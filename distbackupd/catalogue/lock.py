@@ -18,6 +18,9 @@ LOCK_NAME = "engine.lock"
 SERVICE_LOCK_NAME = "distbackupd.lock"
 """A daemon holds it as long as it lives."""
 
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""The folder may be another user's, the service's: root follows no link there."""
+
 
 @contextlib.contextmanager
 def engine_lock(folder: Path, activity: str) -> Iterator[None]:
@@ -28,7 +31,7 @@ def engine_lock(folder: Path, activity: str) -> Iterator[None]:
         CatalogueTrouble: the lock cannot be made there.
     """
     with place_in_words(folder / FILE_NAME):
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(folder / LOCK_NAME, _OPEN, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +57,7 @@ def without_daemon(folder: Path) -> Iterator[None]:
         CatalogueTrouble: the lock cannot be made there.
     """
     with place_in_words(folder / FILE_NAME):
-        descriptor = os.open(folder / SERVICE_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(folder / SERVICE_LOCK_NAME, _OPEN, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -71,7 +74,7 @@ def without_daemon(folder: Path) -> Iterator[None]:
 def current_activity(folder: Path) -> str | None:
     """What holds the lock now, None if nothing does."""
     try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -63,7 +63,9 @@ class HelperMounter(Lookups):
                 raise DiskGone(
                     f"what is mounted at {printable(answer.mount.root)} is not {printable(name)}; plug it in again"
                 )
-            mount = replace(answer.mount, read_only=line.read_only)
+            # What the helper sees of the mount need not be what is seen here.
+            named = {"ID_FS_UUID": answer.mount.filesystem_uuid or "", "ID_FS_TYPE": answer.mount.filesystem_type}
+            mount = replace(self._mount(line, named), ours=answer.mount.ours, remark=answer.mount.remark)
             if not read_only:
                 refuse_read_only(mount, line, name)
             yield mount
