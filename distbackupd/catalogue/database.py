@@ -193,10 +193,33 @@ def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
     else:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         target = path.absolute().as_uri()
+    _refuse_link(path)
     database = peewee.SqliteDatabase(target, uri=True, autoconnect=False, timeout=30)
     database.connect()
-    database.connection().isolation_level = None
+    connection: sqlite3.Connection = database.connection()
+    connection.isolation_level = None
+    opened = connection.execute("PRAGMA database_list").fetchone()[2]
+    if _is_of_another_user(path) and os.fsencode(opened) != os.path.join(
+        os.path.realpath(os.fsencode(path.parent)), os.fsencode(path.name)
+    ):
+        database.close()
+        raise CatalogueTrouble(_LINK.format(_said(path)))
     return database
+
+
+_LINK = "{} is a link in a folder of another user's, it was not followed: remove it"
+
+
+def _refuse_link(path: Path) -> None:
+    """Root works in the service's folder too, where whoever got hold of the service may have put a link. (SQLite itself
+    follows links to the catalogue only, and not to what lies beside it.) Raises CatalogueTrouble."""
+    if path.is_symlink() and _is_of_another_user(path):
+        raise CatalogueTrouble(_LINK.format(_said(path)))
+
+
+def _is_of_another_user(path: Path) -> bool:
+    """Whether the folder belongs to somebody who is neither root nor the one who runs this."""
+    return path.parent.stat().st_uid not in (0, os.geteuid())
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
@@ -234,7 +257,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     fresh = version == 0
     while version < schema.VERSION:
         if not fresh:
-            with contextlib.closing(sqlite3.connect(f"{path}.before-version-{version + 1}")) as kept:
+            former = Path(f"{path}.before-version-{version + 1}")
+            _refuse_link(former)
+            with contextlib.closing(sqlite3.connect(former)) as kept:
                 connection.backup(kept)
         script = (
             f"BEGIN IMMEDIATE; {schema.MIGRATIONS[version]} PRAGMA application_id={schema.APPLICATION_ID}; "

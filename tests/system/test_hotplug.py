@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from distbackupd.hotplug.commands import Commands
 from distbackupd.hotplug.devices import plugged_volumes, udev_context, volumes_with_uuid
 from distbackupd.hotplug.enrolled import ENROLLED_FOLDER, EnrolledDisks
+from distbackupd.hotplug.held import held
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.mounts import SystemMounter
 from distbackupd.model.disks import Volume
@@ -415,3 +417,33 @@ def test_mounter_knows_what_else_of_a_drive_is_mounted(tmp_path: Path) -> None:
     finally:
         subprocess.run(["partx", "--delete", drive], capture_output=True, check=False)
         run("losetup", "--detach", drive)
+
+
+@pytest.mark.needs("ext4")
+def test_mounted_disk_that_took_the_place_of_another_is_refused_untouched(tmp_path: Path) -> None:
+    """udev's word is older than the disk; or its node is no longer that of the device that sysfs tells of."""
+    mounter = SystemMounter(os.fsencode(tmp_path / "mnt"))
+    with loop_disk(tmp_path) as disk, loop_disk(tmp_path) as other:
+        before = other.image.read_bytes()
+        expected = Volume(other.device, disk.filesystem_uuid, "ext4")
+        with pytest.raises(DiskTrouble, match="does not carry the file system"), mounter.mounted(expected, "photos"):
+            pass
+        assert other.image.read_bytes() == before
+        swapped = tmp_path / "node"
+        os.mknod(swapped, stat.S_IFBLK | 0o600, os.stat(other.device).st_rdev)
+        with (
+            pytest.raises(DiskGone, match="another device now"),
+            held(Volume(str(swapped), disk.filesystem_uuid, ""), "photos"),
+        ):
+            pass
+
+
+@pytest.mark.needs("ext4")
+def test_held_device_is_not_given_to_another_disk(tmp_path: Path) -> None:
+    with loop_disk(tmp_path) as disk:
+        device, volume = disk.device, disk.volume
+        with held(volume, "photos") as number:
+            run("losetup", "--detach", device)
+            with loop_disk(tmp_path) as other:
+                assert (other.device, os.stat(other.device).st_rdev) != (device, number)
+        disk.device = ""

@@ -16,7 +16,8 @@ import pytest
 
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
-from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.database import FILE_NAME, Database
+from distbackupd.catalogue.lock import engine_lock
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile
@@ -421,3 +422,20 @@ def test_size_of_a_hundred_thousand_files_is_at_most_255_bytes_each(
     with capsys.disabled():
         print(f"\n{text}")
     assert grown <= 255
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("trap", [FILE_NAME, "engine.lock"])
+def test_root_follows_no_link_in_a_folder_of_another_user(tmp_path: Path, trap: str) -> None:
+    folder, elsewhere = tmp_path / "service", tmp_path / "elsewhere"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    (folder / trap).symlink_to(elsewhere)
+    with pytest.raises(CatalogueTrouble), engine_lock(folder, "dsb"):
+        Database(folder / FILE_NAME)
+    assert not elsewhere.exists()
+    # Whose folder it is may have it elsewhere.
+    os.chown(folder, 0, 0)
+    if trap == FILE_NAME:
+        Database(folder / FILE_NAME).close()
+        assert elsewhere.exists()

@@ -84,3 +84,8 @@ def test_mount_id_of_finds_the_innermost_mount(tmp_path: Path) -> None:
 def test_parse_leaves_out_a_line_whose_numbers_are_none(numbers: str) -> None:
     text = f"{numbers} / /mnt rw - ext4 /dev/sda rw\n36 35 98:0 / /mnt rw - ext4 /dev/sda rw\n"
     assert [line.mount_id for line in parse_mountinfo(text.encode())] == [36]
+
+
+def test_fuse_mount_that_calls_itself_a_disk_is_none() -> None:
+    [line] = parse_mountinfo(b"36 35 0:50 / /home/eve/m rw,nosuid - fuse.evil /dev/sda1 rw,user_id=1000")
+    assert (line.block_number, line.device, line.is_dead, line.could_hold_a_disk) == (0, "fuse.evil", False, False)

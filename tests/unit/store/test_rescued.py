@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distbackupd.engine.ports import BadContent
-from distbackupd.model.errors import Interrupted
+from distbackupd.model.errors import CatalogueTrouble, Interrupted
 from distbackupd.store import rescued
 from distbackupd.store.rescued import RescueFolder
 from tests.fakes.stopping import Never, StopWhen
@@ -62,3 +62,12 @@ def test_keep_only_removes_the_others(folder: RescueFolder, tmp_path: Path) -> N
     (tmp_path / "rescued" / ("0" * 64 + ".new")).touch()
     folder.keep_only([hashlib.sha256(b"two").digest()])
     assert os.listdir(tmp_path / "rescued") == [hashlib.sha256(b"two").hexdigest()]
+
+
+def test_keep_follows_no_link_to_another_folder(folder: RescueFolder, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "rescued").symlink_to("elsewhere")
+    with pytest.raises(CatalogueTrouble):
+        folder.keep(DIGEST, len(CONTENT), opened(tmp_path / "content", CONTENT), Never())
+    assert not folder.has(DIGEST)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
