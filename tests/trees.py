@@ -140,7 +140,6 @@ def _build_metadata(base: bytes) -> None:
     if AS_ROOT:
         write_file(base + b"/with capability", b"\x7fELF")
         os.setxattr(base + b"/with capability", "security.capability", _CAPABILITY)
-        os.setxattr(base + b"/with xattrs", "trusted.only-root", b"sees this")
         os.chown(base + b"/plain/text", 1234, 4321)
         os.chown(base + b"/setuid", 1234, 1234)
         os.chmod(base + b"/setuid", 0o4755)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,12 @@ _TASK_BYTES = 16 << 20
 _PAGE_FILES = 8000
 _RECORD_SECONDS = 5.0
 _PAGE_BYTES = 4 << 30
+_WORTH_A_LOOK = 1 << 20
+MOST_HOLES = 2 << 40
+"""Bytes of holes that are hashed in a scan of everything, for each owner: about 20 minutes."""
+FEW_HOLES = 64 << 30
+"""The same in a scan of what was touched, which a session waits for: less than a minute."""
+TOO_HOLLOW = "it consists of more holes than are read of one user's files in a scan"
 
 
 @dataclass(slots=True)
@@ -31,15 +38,20 @@ class HashingOutcome:
     changing: list[WaitingFile] = field(default_factory=list)
 
 
-def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
-    """Hash every waiting file. Raises Interrupted when stopped; what was hashed until then is recorded."""
+def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop, most_holes: int = MOST_HOLES) -> HashingOutcome:
+    """Hash every waiting file, but not more than ``most_holes`` bytes of holes for each owner.
+
+    A file of terabytes costs nobody anything if it is one hole, and would keep a disk waiting for hours; so what goes
+    beyond is told, and tried again in the next scan. Raises Interrupted when stopped; what was hashed is recorded.
+    """
     files = bench.catalogue.files
     count, total = files.waiting_total()
     outcome = HashingOutcome()
     if not count:
         return outcome
     meter = Meter(stop)
-    waiting = files.waiting()
+    spared: list[WaitingFile] = []
+    waiting = _without_holes(bench, tree, files.waiting(), most_holes, spared)
     bench.reporter.begin("hashing", count, total)
     try:
         while not stop.is_set() and (page := _next_page(waiting)):
@@ -58,9 +70,34 @@ def hash_waiting(bench: Bench, tree: VirtualTree, stop: Stop) -> HashingOutcome:
                 recorder.record()
     finally:
         bench.reporter.end()
+        _leave(bench, spared, outcome)
     if stop.is_set():
         raise Interrupted("hashing was stopped; what was hashed is recorded, the next scan goes on there")
     return outcome
+
+
+def _without_holes(
+    bench: Bench, tree: VirtualTree, files: Iterator[WaitingFile], most: int, spared: list[WaitingFile]
+) -> Iterator[WaitingFile]:
+    """Those files whose owner's holes are not too much; the others are ``spared``."""
+    holes: Counter[int | None] = Counter()
+    for file in files:
+        real = tree.real_path(file.path) if file.size >= _WORTH_A_LOOK else None
+        found = bench.tree.holes(real) if real is not None else 0
+        if found and holes[file.owner] + found > most:
+            spared.append(file)
+            continue
+        holes[file.owner] += found
+        yield file
+
+
+def _leave(bench: Bench, spared: Sequence[WaitingFile], outcome: HashingOutcome) -> None:
+    for file in spared:
+        bench.reporter.tell(FileSkipped(file.path, TOO_HOLLOW))
+    outcome.skipped += len(spared)
+    if spared:
+        failures = [FailedReading(file.ticket, TOO_HOLLOW, changing=False) for file in spared]
+        bench.catalogue.problems.record_failures(failures, bench.clock.now())
 
 
 class _Recorder:

@@ -17,7 +17,7 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import brake_after
 from distbackupd.engine.brevity import Brief
 from distbackupd.engine.confirming import confirm
-from distbackupd.engine.hashing import hash_waiting
+from distbackupd.engine.hashing import FEW_HOLES, MOST_HOLES, hash_waiting
 from distbackupd.engine.leaving_out import tell_left_out
 from distbackupd.engine.owners import record_owner_names
 from distbackupd.engine.ports import FolderPart, Stop
@@ -147,7 +147,7 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
         record_owner_names(bench, scanner.now)
         files.commit()
         tell_left_out(bench, scanner.left_out)
-        _hash(bench, tree, tally, stop)
+        _hash(bench, tree, tally, stop, MOST_HOLES if whole else FEW_HOLES)
         if tally.changing:
             _look_again(bench, tree, options, tally, stop)
         _confirm(bench, tree, options, known_before, tally, stop)
@@ -176,8 +176,8 @@ def _scan(bench: Bench, options: ScanOptions, stop: Stop) -> ScanFinished:
     return finished
 
 
-def _hash(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop) -> None:
-    outcome = hash_waiting(bench, tree, stop)
+def _hash(bench: Bench, tree: VirtualTree, tally: _Tally, stop: Stop, most_holes: int) -> None:
+    outcome = hash_waiting(bench, tree, stop, most_holes)
     tally.hashed += outcome.files
     tally.hashed_bytes += outcome.read_bytes
     tally.skipped += outcome.skipped
@@ -194,7 +194,7 @@ def _look_again(bench: Bench, tree: VirtualTree, options: ScanOptions, tally: _T
     scanner = _Scanner(bench, tree, ScanOptions(ignore_lock=options.ignore_lock), stop, again, only)
     scanner.walk([visit for folder in sorted(folders) if (visit := scanner.nearest(folder)) is not None])
     files.commit()
-    _hash(bench, tree, again, stop)
+    _hash(bench, tree, again, stop, FEW_HOLES)
     tally.hashed += again.hashed
     tally.hashed_bytes += again.hashed_bytes
     tally.skipped += again.skipped + len(again.changing)

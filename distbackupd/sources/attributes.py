@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
-_KEPT = (b"user.", b"security.", b"trusted.", b"system.posix_acl_")
+_KEPT = (b"user.", b"security.", b"system.posix_acl_")
+"""Not ``trusted.``: only who may do everything (CAP_SYS_ADMIN) sees those, and the daemon may not."""
 _NOTHING_THERE = (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES)
-_MOST_BYTES = 16 << 20
-"""Of all values of one entry. A value has at most 64 KiB, but some file systems take thousands of them."""
+_MOST_BYTES = 128 << 10
+"""Of all names and values of one entry. A value has at most 64 KiB, but some file systems take thousands of them."""
 
 
 def read_xattrs(path: bytes, follow: bool) -> tuple[tuple[tuple[bytes, bytes], ...], list[str]]:
@@ -33,7 +34,7 @@ def read_xattrs(path: bytes, follow: bool) -> tuple[tuple[tuple[bytes, bytes], .
             if error.errno not in _NOTHING_THERE:
                 lost.append(error.strerror or str(error))
             continue
-        room -= len(value)
+        room -= len(name) + len(value)
         if room < 0:
             lost.append("they are larger than all that is kept of one file")
             break

@@ -200,7 +200,8 @@ class FolderTree:
             settled = self._is_settled(before, began_ns)
             if settled:
                 write_back_if_recent(descriptor, before, began_ns)
-            read, digest = hash_descriptor(descriptor, size, pulse)
+            sparse = before.st_blocks * 512 < size
+            read, digest = hash_descriptor(descriptor, size, pulse, sparse=sparse, look=lambda: _look(descriptor, before))
             after = os.fstat(descriptor)
             times = (before.st_mtime_ns, before.st_ctime_ns)
             if not read == after.st_size == size or (after.st_mtime_ns, after.st_ctime_ns) != times:
@@ -210,6 +211,18 @@ class FolderTree:
         finally:
             os.close(descriptor)
         return HashedContent(digest, settled)
+
+    def holes(self, place: RealPath) -> int:
+        """Bytes of the file there for which nothing is allocated; 0 where that cannot be found out."""
+        try:
+            descriptor = self._folders.open(place, os.O_PATH)
+        except OSError:
+            return 0
+        try:
+            state = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        return max(0, state.st_size - state.st_blocks * 512)
 
     def inode_flags(self, place: RealPath, device: int) -> InodeFlag:
         """What ``chattr`` set of a regular file or folder; nothing where that cannot be found out."""
@@ -238,7 +251,8 @@ class FolderTree:
         try:
             self._flags.note(opened.descriptor, waiting.ticket)
             before = os.fstat(opened.descriptor)
-            read, digest = hash_descriptor(opened.descriptor, opened.size, pulse, at_most=True)
+            sparse = before.st_blocks * 512 < opened.size
+            read, digest = hash_descriptor(opened.descriptor, opened.size, pulse, at_most=True, sparse=sparse)
             if not read:
                 raise SourceChanged("it is empty now")
             after = os.fstat(opened.descriptor)
@@ -328,6 +342,15 @@ class FolderTree:
         if hash(sentence) not in self._remarked and len(self._remarked) < _MOST_REMARKED:
             self._remarked.add(hash(sentence))
             self._remarks.append(sentence)
+
+
+def _look(descriptor: int, before: os.stat_result) -> None:
+    """Raises SourceChanged if there is no use in reading the open file to its end."""
+    state = os.fstat(descriptor)
+    if not state.st_nlink:
+        raise SourceChanged("it was deleted while it was read")
+    if (state.st_size, state.st_ctime_ns) != (before.st_size, before.st_ctime_ns):
+        raise SourceChanged("it changed while it was read")
 
 
 @contextlib.contextmanager

@@ -107,6 +107,9 @@ class SourceTree(Protocol):
         Raises SourceChanged, SourceTrouble, Interrupted.
         """
 
+    def holes(self, place: RealPath) -> int:
+        """Bytes of the file there for which nothing is allocated; 0 where that cannot be found out."""
+
     def inode_flags(self, place: RealPath, device: int) -> InodeFlag:
         """What ``chattr`` set of a regular file or folder; nothing where that cannot be found out."""
 

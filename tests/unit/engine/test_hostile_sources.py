@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from distbackupd import beneath
+from distbackupd import beneath, streams
 from distbackupd.model.errors import SourceChanged, SourceTrouble
 from distbackupd.model.events import FileSkipped, Remark, SourceLocked
 from distbackupd.model.files import ProblemKind
@@ -330,3 +330,78 @@ def test_identify_of_what_lies_behind_a_link_is_nothing(scene: Scene) -> None:
     assert scene.tree.identify(RealPath(os.fsencode(scene.real), b"his/file")) is None
     with pytest.raises(SourceTrouble):
         scene.tree.names(RealPath(os.fsencode(scene.real), b"his"))
+
+
+# --- files that are holes --------------------------------------------------------------------------------------------
+
+
+def hollow(scene: Scene, name: str, size: int) -> Path:
+    path = scene.write(name, "begins")
+    os.truncate(path, size)
+    return path
+
+
+def test_holes_of_one_owner_beyond_what_a_scan_hashes_are_told_and_others_files_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distbackupd.engine.scan.MOST_HOLES", 50 << 20)
+    hollow(scene, "small", 20 << 20)
+    hollow(scene, "giant", 15 << 40)
+    os.chown(hollow(scene, "of somebody else", 40 << 20), 1234, 1234)
+    scene.write("plain")
+    assert scene.scan().skipped == 1
+    assert {os.path.basename(path) for path in scene.tree.hashed} == {b"small", b"of somebody else", b"plain"}
+    (problem,) = scene.catalogue.problems.listing(b"/")
+    assert (problem.path, problem.kind, problem.size) == (b"/giant", ProblemKind.UNREAD, 15 << 40)
+    assert "more holes than are read" in problem.reason
+    (scene.real / "giant").unlink()
+    assert scene.scan().skipped == 0
+    assert list(scene.catalogue.problems.listing(b"/")) == []
+
+
+def test_a_scan_of_what_was_touched_hashes_few_holes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distbackupd.engine.scan.FEW_HOLES", 10 << 20)
+    scene.write("plain")
+    scene.scan()
+    hollow(scene, "hollow", 20 << 20)
+    assert scene.scan(folders=[os.fsencode(scene.real)]).skipped == 1
+    assert scene.scan().hashed == 1, "a disk that waits has got its copies by then"
+
+
+def test_a_file_that_is_deleted_while_it_is_hashed_is_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hollow(scene, "giant", 1 << 40)
+    monkeypatch.setattr("distbackupd.streams.LOOK", 1 << 20)
+    read = [0]
+    find_hole = streams._hole_at
+
+    def watched(*words: int) -> int:
+        read[0] += 1
+        if read[0] == 5:
+            path.unlink()
+        return find_hole(*words)
+
+    monkeypatch.setattr(streams, "_hole_at", watched)
+    assert scene.scan().hashed == 0
+    assert read[0] < 10
+
+
+@pytest.mark.parametrize("data", [[], [(0, 5)], [(3 << 20, 4096)], [(0, 4096), ((5 << 20) - 100, 200), ((9 << 20) - 3, 3)]])
+def test_holes_are_hashed_as_what_they_are(scene: Scene, data: list[tuple[int, int]]) -> None:
+    path = scene.real / "hollow"
+    with path.open("wb") as file:
+        file.truncate(9 << 20)
+        for offset, size in data:
+            file.seek(offset)
+            file.write(os.urandom(size))
+    scene.scan()
+    assert scene.digest("/hollow") == sha256(path.read_bytes())
+
+
+@pytest.mark.needs("root")
+def test_attributes_that_only_the_mightiest_see_are_left_out(scene: Scene) -> None:
+    path = scene.write("file")
+    os.setxattr(path, "trusted.overlay.opaque", b"y")
+    os.setxattr(path, "user.name", b"value")
+    scene.scan()
+    (entry,) = scene.catalogue.files.restore_entries(b"/file")
+    assert entry.attributes.xattrs == ((b"user.name", b"value"),)
