@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from watchdog.observers.inotify_c import CallbackId, InotifyFD, Mask, WatchCallb
 
 from distbackupd.model.events import WatchLimited
 from distbackupd.model.inbox import JobDue, SourceTouched
+from distbackupd.sources.watch_shares import budget, may_watch
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +162,7 @@ class Watcher:
                     self._unwatch(root)
             for root in [root for root in self._roots if root not in wanted]:
                 self._unwatch(root)
+            self._observer.share_out(_watch_limit(), len(wanted))
             for root in sorted(wanted):
                 self._refresh(root)
             self._report_shortage()
@@ -308,15 +311,34 @@ class _Handler(FileSystemEventHandler):
 
 
 class _Inotify(InotifyFD):
-    """Counts the folders that the kernel's limit leaves unwatched; watchdog goes on silently."""
+    """Counts the folders that the kernel's limit, or their source's share of it, leaves unwatched; watchdog goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most: int | None = None
+        self.sources = 0
+        self._groups: dict[int, weakref.ref[_Group]] = {}
 
     def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        if isinstance(callback, _Group) and not self._may_watch(callback):
+            callback.refused += 1
+            raise OSError(errno.ENOSPC, "the share of watches of this source is used up")
         try:
             return super().add_callback(path, mask, callback, id_)
         except OSError as error:
             if error.errno == errno.ENOSPC and isinstance(callback, _Group):
                 callback.refused += 1
             raise
+
+    def _may_watch(self, group: _Group) -> bool:
+        if self.most is None:
+            return True
+        self._groups[id(group)] = weakref.ref(group)
+        groups = {number: found for number, item in list(self._groups.items()) if (found := item()) is not None}
+        if len(groups) < len(self._groups):
+            self._groups = {number: weakref.ref(found) for number, found in groups.items()}
+        others = [found.watches for found in groups.values() if found is not group]
+        return may_watch(group.watches, others, self.sources, self.most)
 
     def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         # A folder that is made while its parent is walked is added twice. watchdog warns of that on stderr, in a text
@@ -332,6 +354,11 @@ class _Group(InotifyWatchGroup):
 
     overflowed: Callable[[], None] = lambda: None
     refused: int = 0
+
+    @property
+    def watches(self) -> int:
+        """So many folders are watched."""
+        return len(self._active_callbacks_by_watch)
 
     def on_queue_overflow(self) -> None:
         self.refused = 0
@@ -364,6 +391,10 @@ class _Observer(BaseObserver):
         self._inotify = _Inotify()
         self._inotify.start()
         super().__init__(_Emitter, inotify_fd=self._inotify, touch=touch)
+
+    def share_out(self, limit: int, sources: int) -> None:
+        """So many sources are to share what may be used of the kernel's limit."""
+        self._inotify.most, self._inotify.sources = budget(limit), sources
 
     def on_thread_stop(self) -> None:
         super().on_thread_stop()
