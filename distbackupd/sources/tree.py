@@ -222,7 +222,8 @@ class FolderTree:
             state = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        return max(0, state.st_size - state.st_blocks * 512)
+        # What is too large for any disk is not read at all.
+        return max(0, state.st_size - state.st_blocks * 512) if state.st_size <= _LARGEST_FILE else 0
 
     def inode_flags(self, place: RealPath, device: int) -> InodeFlag:
         """What ``chattr`` set of a regular file or folder; nothing where that cannot be found out."""
