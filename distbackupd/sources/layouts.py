@@ -1,7 +1,8 @@
 """What this program itself keeps in folders: never a source, or each backup would hold the ones before.
 
 Only a folder with a backup disk's identity and objects is one's layout, and only the names that the layout has there are
-left out: whatever else lies on that file system is backed up. The catalogue is left out by what it is, not by its name.
+left out: whatever else lies on that file system is backed up. The catalogue, and the folder of keys, are left out by what
+they are, not by their names.
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ _LEAFLET = b"README.txt"
 _CATALOGUE = b"distbackup.sqlite"
 _BESIDE_CATALOGUE = re.compile(rb"distbackup\.sqlite([.-].*)?|(engine|distbackupd)\.lock|rescued", re.DOTALL)
 
+_KEYS = b"keys"
+_OF_THE_KEYS = b"/etc/distbackupd"
+"""The service, which is not root, is not shown what lies there: to it the folder would be empty, and all keys deleted."""
+
 OF_A_DISK = "belongs to the layout of a backup disk"
 OF_THE_CATALOGUE = "belongs to the catalogue"
+OF_THE_KEYS = "holds the keys of encrypted backup disks, of which copies belong elsewhere"
 
 
 def own_names(descriptor: int, names: Sequence[bytes], catalogue: bytes) -> tuple[set[bytes], str]:
@@ -43,6 +49,9 @@ def own_names(descriptor: int, names: Sequence[bytes], catalogue: bytes) -> tupl
     if catalogue and _holds(names, _CATALOGUE) and _is_same(descriptor, catalogue):
         own |= {name for name in names if _BESIDE_CATALOGUE.fullmatch(name)}
         why = why or OF_THE_CATALOGUE
+    if _holds(names, _KEYS) and _is_same(descriptor, _OF_THE_KEYS):
+        own.add(_KEYS)
+        why = OF_THE_KEYS
     return own, why
 
 

@@ -123,6 +123,44 @@ def test_upgrade_keeps_settings_and_catalogue(changing: ThrowAwayRoot, tmp_path:
     assert changing.path("/var/lib/distbackup/distbackup.sqlite").read_text() == "precious"
 
 
+ENROLLED_BEFORE = """
+import sys
+sys.path.append("/usr/lib/distbackupd")
+from dataclasses import replace
+from pathlib import Path
+from distbackupd.wiring import open_catalogue
+with open_catalogue(Path("/var/lib/distbackup")) as catalogue:
+    [disk] = catalogue.disks.all()
+    catalogue.disks.update(replace(disk, filesystem_uuid="1111-2222"))
+"""
+
+
+def test_upgrade_from_a_daemon_that_was_root_takes_its_disks_over_once(changing: ThrowAwayRoot, tmp_path: Path) -> None:
+    changing.path("/tmp/before.py").write_text(ENROLLED_BEFORE)
+    changing.run(
+        """
+        mkdir /tmp/disk
+        dsb disk add shelf-01 /tmp/disk --folder --size 10M
+        python3 -IS /tmp/before.py
+        mkdir /var/lib/distbackup/disks.d
+        touch /var/lib/distbackup/disks.d/1111-2222 /var/lib/distbackup/disks.d/9999
+        chown --recursive root:root /var/lib/distbackup
+        """
+    )
+    upgrade = f"dpkg --install --no-triggers --force-unsafe-io --force-confold {changing.bring(next_package(tmp_path))}"
+    changing.run(upgrade)
+    disks = changing.path("/var/lib/distbackup-disks")
+    assert {path.name: path.read_text() for path in disks.iterdir()} == {"1111-2222": '{"name":"shelf-01"}'}
+    assert disks.stat().st_uid == 0
+    user = int(changing.run("id --user distbackup"))
+    state = changing.path("/var/lib/distbackup")
+    assert {path.lstat().st_uid for path in (state, *state.iterdir())} == {user} != {0}
+    # From then on the folder is the daemon's, and whoever got hold of that enrols nothing by it.
+    changing.run("mkdir /var/lib/distbackup/disks.d; touch /var/lib/distbackup/disks.d/3333")
+    changing.run(upgrade)
+    assert os.listdir(disks) == ["1111-2222"]
+
+
 def test_remove_unmounts_what_is_free_and_names_what_is_busy(changing: ThrowAwayRoot) -> None:
     changing.run(
         """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distbackupd.sources import layouts
 from distbackupd.sources.layouts import OF_A_DISK, OF_THE_CATALOGUE, own_names
 
 LAYOUT = {
@@ -86,3 +87,13 @@ def test_own_names_of_the_catalogue_are_left_out_where_it_is_and_not_where_a_cop
     assert own(tmp_path / "copy", catalogue) == (set(), "")
     assert own(tmp_path / "real", os.fsencode(tmp_path / "nowhere")) == (set(), "")
     assert own(tmp_path / "real") == (set(), "")
+
+
+def test_own_names_of_the_keys_are_left_out_where_they_are_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("etc", "home"):
+        (tmp_path / folder / "keys").mkdir(parents=True)
+    monkeypatch.setattr(layouts, "_OF_THE_KEYS", os.fsencode(tmp_path / "etc"))
+    assert own(tmp_path / "etc") == ({"keys"}, layouts.OF_THE_KEYS)
+    assert own(tmp_path / "home") == (set(), "")
