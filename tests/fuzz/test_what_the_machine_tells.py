@@ -41,7 +41,9 @@ NAMES = ["ID_FS_USAGE", "ID_FS_TYPE", "ID_FS_UUID", "ID_FS_UUID_SUB", "ID_FS_LAB
 MEANT = st.sampled_from(
     ["filesystem", "crypto", "crypto_LUKS", "ext4", "btrfs", "0", "distbackup-x", "\\x41\\xff\\xZZ", "\\x"]
 )
-PROPERTIES = st.dictionaries(st.sampled_from(NAMES), MEANT | NASTY_TEXT).map(
+# pyudev decodes bytes, as the file system's names are decoded.
+TOLD = NASTY_TEXT.map(lambda text: text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"))
+PROPERTIES = st.dictionaries(st.sampled_from(NAMES), MEANT | TOLD).map(
     lambda told: {"ID_FS_USAGE": "filesystem", "ID_FS_UUID": "a-b"} | told
 )
 
