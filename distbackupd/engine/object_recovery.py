@@ -92,7 +92,7 @@ def _entry(digest: bytes, size: int, extension: str, mtime_ns: int) -> RestoreEn
         device=0,
         inode=0,
         flags=EntryFlag.NONE,
-        attributes=Attributes(0o644, os.geteuid(), os.getegid()),
+        attributes=Attributes(0o600, os.geteuid(), os.getegid()),
         target=b"",
         digest=digest,
         holders=frozenset(),

@@ -111,7 +111,8 @@ def main():
     disk = os.fsencode(options.disk or os.path.dirname(os.path.abspath(__file__)))
     matches = matcher(words[0] if words else None)
     try:
-        catalogue = Catalogue(options.catalogue or os.path.join(os.fsdecode(disk), "distbackup.sqlite"), options.at)
+        own_catalogue = os.path.join(os.fsdecode(disk), "distbackup.sqlite")
+        catalogue = Catalogue(options.catalogue or own_catalogue, options.at, 0 if options.catalogue else os.O_NOFOLLOW)
         disks = catalogue.connection.execute("SELECT CAST(id AS TEXT), name FROM disk")
         names = {holder: shown(str(name).encode("utf-8", "backslashreplace")) for holder, name in disks}
         if options.list:
@@ -122,7 +123,7 @@ def main():
         destination, own = os.path.realpath(os.fsencode(options.words[0])), os.path.realpath(disk)
         if destination == own or destination.startswith(own.rstrip(b"/") + b"/"):
             raise Trouble("the destination lies on the backup disk itself; choose a folder elsewhere")
-        restore = Restore(disk, destination, options.overwrite, catalogue)
+        restore = Restore(own, destination, options.overwrite, catalogue)
         warn_of_others(destination)
         if not options.numeric_owner:
             restore.owners = Owners(*catalogue.accounts(options.at))
@@ -142,10 +143,10 @@ def main():
 class Catalogue:
     """A disk's copy of the catalogue, only read, as it was known at a moment (unix seconds; None: now)."""
 
-    def __init__(self, path, at):
+    def __init__(self, path, at, more_flags):
         path = os.path.abspath(path)
         try:
-            self.file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would let us wait for ever
+            self.file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | more_flags)  # a FIFO would let us wait
             is_file = stat.S_ISREG(os.fstat(self.file).st_mode)
         except PermissionError as error:
             raise Trouble(f"{shown(os.fsencode(path))} is for root to read: run this as root") from error

@@ -387,11 +387,14 @@ def test_restore_script_catalogue_that_computes_is_refused(backup, run_script, s
     assert "is damaged, use another disk's with --catalogue" in run_script("photos-01", tmp_path / "out", code=2)
 
 
-@pytest.mark.parametrize("what", ["fifo", "folder", "link to nothing"])
-def test_restore_script_thing_in_the_catalogues_place_is_none(run_script, tmp_path, what):
+@pytest.mark.parametrize("what", ["fifo", "folder", "link"])
+def test_restore_script_thing_in_the_catalogues_place_is_none(backup, run_script, tmp_path, what):
+    backup.put_catalogues()
     (tmp_path / "disk").mkdir()
     path = tmp_path / "disk/distbackup.sqlite"
-    {"fifo": os.mkfifo, "folder": os.mkdir}.get(what, functools.partial(os.symlink, "nothing"))(path)
+    {"fifo": os.mkfifo, "folder": os.mkdir}.get(
+        what, functools.partial(os.symlink, tmp_path / "photos-01/distbackup.sqlite")
+    )(path)
     assert "there is no" in run_script("disk", tmp_path / "out", code=2)
 
 
