@@ -163,6 +163,7 @@ def _parse_line(raw: bytes) -> MountLine | None:
     try:
         mount_id, (major, minor) = int(fields[0]), map(int, fields[2].split(b":"))
         device_number = os.makedev(major, minor)
+        os.major(device_number)  # what makedev makes of negative numbers is none
     except (ValueError, OverflowError):
         return None
     return MountLine(

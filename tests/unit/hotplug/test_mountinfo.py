@@ -79,7 +79,8 @@ def test_mount_id_of_finds_the_innermost_mount(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", ["x 35 98:0", "36 35 98", "36 35 98:0:1", "36 35 a:b", f"36 35 {1 << 80}:0", f"{'9' * 5000} 35 8:0"]
+    "numbers",
+    ["x 35 98:0", "36 35 98", "36 35 98:0:1", "36 35 a:b", "36 35 -8:-1", f"36 35 {1 << 80}:0", f"{'9' * 5000} 35 8:0"],
 )
 def test_parse_leaves_out_a_line_whose_numbers_are_none(numbers: str) -> None:
     text = f"{numbers} / /mnt rw - ext4 /dev/sda rw\n36 35 98:0 / /mnt rw - ext4 /dev/sda rw\n"
