@@ -21,9 +21,9 @@ from distbackupd.control.desk import Desk
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import awaits_scan
 from distbackupd.engine.confirming import Confirmer
+from distbackupd.engine.door import find_disk
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
-from distbackupd.engine.recognition import find_disk
 from distbackupd.engine.release import eject
 from distbackupd.engine.reminders import is_reminder_due, remind
 from distbackupd.engine.rereading import Rereader, Until
@@ -160,13 +160,14 @@ def machine_accounts() -> SystemAccounts:
 def is_on_backup_disk(path: bytes) -> bool:
     """Whether an absolute path lies in the layout of a backup disk, ours or another's."""
     while True:
-        try:
-            if FolderStore(path, "").identity() is not None:
+        with contextlib.closing(FolderStore(path, "")) as store:
+            try:
+                if store.identity() is not None:
+                    return True
+            except DiskNotOurs:
                 return True
-        except DiskNotOurs:
-            return True
-        except DiskTrouble:
-            pass  # nothing to be seen there
+            except DiskTrouble:
+                pass  # nothing to be seen there
         if path in (b"/", b""):
             return False
         path = os.path.dirname(path)
@@ -205,7 +206,16 @@ def bench_on(catalogue: Catalogue, reporter: Reporter, mounter: Mounter, folder:
         rescued=RescueFolder(bytes(folder / "rescued")),
         folder=os.path.realpath(os.fsencode(folder)),
         accounts=SystemAccounts(),
+        owners=_owners(folder),
     )
+
+
+def _owners(folder: Path) -> frozenset[int]:
+    """Who works on the catalogue in ``folder``: this user, and whose it is; beside them root, on the system's."""
+    owners = {os.geteuid()} | ({0} if folder == SYSTEM_FOLDER else set())
+    with contextlib.suppress(OSError):
+        owners.add(folder.stat().st_uid)
+    return frozenset(owners)
 
 
 def session_options(settings: Settings, policy: Policy | None = None) -> SessionOptions:

@@ -216,10 +216,6 @@ class Narrator:
         title = f"{news.disk}: copies are gone"
         return [_attention(f"gone:{news.disk}", title, capital(news.sentence, news.disk), news.disk, stays=True)]
 
-    def _disk_not_as_left(self, news: News) -> Telling:
-        title = f"{news.disk} is not as it was left"
-        return [_attention(f"other:{news.disk}", title, capital(news.sentence, news.disk), news.disk, stays=True)]
-
     def _source_rotted(self, news: News) -> Telling:
         self._rotted += 1
         title = say_count(self._rotted, "damaged source file")
@@ -363,7 +359,6 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "DiskRefused": Narrator._disk_refused,
     "BadCopyFound": Narrator._bad_copy_found,
     "CopiesGone": Narrator._copies_gone,
-    "DiskNotAsLeft": Narrator._disk_not_as_left,
     "ContentLost": Narrator._content_lost,
     "SourceRotted": Narrator._source_rotted,
     "SourceHealed": Narrator._source_healed,

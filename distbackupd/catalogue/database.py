@@ -133,6 +133,7 @@ class Database:
         self.commit()
         try:
             with contextlib.closing(sqlite3.connect(os.fsdecode(path))) as target:
+                target.execute("PRAGMA synchronous=OFF")  # whoever needs it durable flushes it
                 self.connection.backup(target, pages=_COMMIT_PAGES)
                 # A file in WAL mode cannot be opened where its -wal cannot be made: on a write-protected disk.
                 target.execute("PRAGMA journal_mode=DELETE")

@@ -215,6 +215,8 @@ ALTER TABLE disk ADD COLUMN token TEXT NOT NULL DEFAULT '';      -- what its las
 ALTER TABLE disk ADD COLUMN next_token TEXT NOT NULL DEFAULT ''; -- what a session that died may have left instead
 ALTER TABLE disk ADD COLUMN most_objects INTEGER NOT NULL DEFAULT 0; -- its file system has room for so many; 0: no limit
 ALTER TABLE disk ADD COLUMN fillable INTEGER NOT NULL DEFAULT -1; -- bytes that objects may take, as it last told; -1: never
+ALTER TABLE disk ADD COLUMN folder_on TEXT NOT NULL DEFAULT '';   -- file system of a folder that is no disk; '': it is one
+ALTER TABLE disk ADD COLUMN folder_inode INTEGER NOT NULL DEFAULT 0; -- of that folder; 0: there are no lasting ones
 ALTER TABLE disk ADD COLUMN declined INTEGER NOT NULL DEFAULT 0; -- bytes for which its last session found no room
 """
 

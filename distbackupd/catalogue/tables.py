@@ -55,6 +55,8 @@ class DiskRow(peewee.Model):
     next_token = peewee.TextField()
     most_objects = peewee.BigIntegerField()
     fillable = peewee.BigIntegerField()
+    folder_on = peewee.TextField()
+    folder_inode = peewee.BigIntegerField()
     declined = peewee.BigIntegerField()
 
     class Meta:

@@ -12,8 +12,8 @@ from distbackupd.cli.reports import print_overview
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.braking import standing_brake
 from distbackupd.engine.cycle import as_plugged, plan_session
+from distbackupd.engine.door import locate, opened, volumes_of
 from distbackupd.engine.overview import overview
-from distbackupd.engine.recognition import locate, recognise, volumes_of
 from distbackupd.engine.release import eject, say_farewell
 from distbackupd.engine.room import shortage_on, with_room
 from distbackupd.engine.scan import ScanOptions, scan
@@ -39,11 +39,12 @@ def backup(session: CommandSession) -> int:
         skipped = finished.skipped + finished.locked
     if session.simulate or arguments.simulate:
         return _simulate(session, policy)
-    with session.disk_here(arguments.disk) as (disk, root, mount):
+    with session.disk_here(arguments.disk) as held:
+        disk, mount = held.disk, held.mount
         before, generation = overview(session.bench), session.bench.catalogue.generation()
         if not session.json:
             print_overview(before, title="Pre-backup state:")
-        done = run_session(session.bench, disk, root, mount, session_options(session.settings, policy), session.stop)
+        done = run_session(session.bench, held, session_options(session.settings, policy), session.stop)
     if mount.ours:
         volume = volumes_of(session.bench, disk)[0]
         say_farewell(session.bench, volume, mount, [disk], session.settings.power_off, waiting=[])
@@ -71,12 +72,10 @@ def backup_wish(arguments: argparse.Namespace) -> BackupWish:
 
 def _simulate(session: CommandSession, policy: Policy) -> int:
     disk = session.find_disk(session.arguments.disk)
-    place = locate(session.bench, disk)
-    store = session.bench.open_store(*place) if place else None
-    if store is not None and place is not None:
-        recognise(store, disk, place[0], rename=False)
-        disk = with_room(session.bench, as_plugged(disk, store), store)
-        policy = replace(policy, shortage=shortage_on(session.bench, store))
+    if locate(session.bench, disk):
+        with opened(session.bench, disk) as held:
+            disk = with_room(session.bench, as_plugged(disk, held.store), held.store)
+            policy = replace(policy, shortage=shortage_on(session.bench, held.store))
     plan = plan_session(session.bench, disk, replace(policy, brake=standing_brake(session.bench).on))
     if session.json:
         say_json_list(step._asdict() for step in _described_steps(session, plan))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 
 from distbackupd.cli.output import say, say_json, say_table
 from distbackupd.cli.session import CommandSession
+from distbackupd.engine.door import is_as_left, locate, opened, settled
 from distbackupd.engine.enrolment import check_capacity, enrol, move, refresh, rename
-from distbackupd.engine.recognition import locate, recognise
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import parse_size, printable, say_count, say_size
@@ -116,8 +117,11 @@ def rename_disk(session: CommandSession) -> int:
     disk = session.find_disk(session.arguments.disk)
     name = session.arguments.newname
     if not session.simulate:
-        place = locate(session.bench, disk)
-        rename(session.bench, disk, name, session.bench.open_store(*place) if place else None)
+        with contextlib.ExitStack() as stack:
+            held = stack.enter_context(opened(session.bench, disk)) if locate(session.bench, disk) else None
+            # What is not what the last session left gets nothing.
+            store = held.store if held and (not disk.token or is_as_left(disk, held.store)) else None
+            rename(session.bench, disk, name, store)
         session.publish_disks(disk)
     say(f"{'Would rename' if session.simulate else 'Renamed'} {disk.name} to {name}; remember its label")
     return 0
@@ -148,14 +152,14 @@ def delete_disk(session: CommandSession) -> int:
 
 def refresh_disk(session: CommandSession) -> int:
     """``dsb disk refresh NAME``"""
-    with session.disk_here(session.arguments.disk) as (disk, root, mount):
-        store = session.bench.open_store(root, mount)
-        recognise(store, disk, root, rename=False)
+    with session.disk_here(session.arguments.disk) as held:
+        disk, store = settled(held), held.store
         if session.simulate:
             found = sum(1 for _ in store.objects())
             say(f"Would believe the {say_count(found, 'object')} that lie on {disk.name}")
             return 0
         store.prepare()
+        session.bench.catalogue.disks.update(disk)
         gained, lost = refresh(session.bench, disk, store)
     say(f"{disk.name}: {say_count(gained, 'object')} more and {lost:,} fewer than the catalogue said; it is right now")
     return 0

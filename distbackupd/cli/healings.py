@@ -10,7 +10,6 @@ from distbackupd.cli.moments import say_moment
 from distbackupd.cli.output import say, say_json, say_table
 from distbackupd.cli.session import CommandSession, command_session
 from distbackupd.engine.healing import Healing, Names, accept, by_file, heal
-from distbackupd.engine.recognition import recognise
 from distbackupd.engine.rot import holder_names
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble, UsageError
@@ -121,10 +120,9 @@ def _heal(session: CommandSession, files: list[Names], done: Healing) -> None:
 
 def _heal_from(session: CommandSession, disk: BackupDisk, files: list[Names], done: Healing) -> list[Names]:
     """Those that need not be tried with another disk. Raises DiskTrouble if the disk is not here."""
-    with session.disk_here(disk.name, read_only=True) as (_, root, mount):
-        store = session.bench.open_store(root, mount)
-        recognise(store, disk, root, rename=False)
-        return [names for names in files if heal(session.bench, names, mend_source, store.open_object, session.stop, done)]
+    with session.disk_here(disk.name, read_only=True) as held:
+        fetch = held.store.open_object
+        return [names for names in files if heal(session.bench, names, mend_source, fetch, session.stop, done)]
 
 
 def _why_left(session: CommandSession, item: RottenFile) -> str:

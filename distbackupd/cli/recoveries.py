@@ -49,6 +49,8 @@ def recover(arguments: argparse.Namespace) -> int:
     reporter = make_reporter(arguments.json)
     with contextlib.ExitStack() as stack:
         found = find_disks(open_store, _places(arguments.paths, mounter, stack), reporter)
+        for disk in found:
+            stack.callback(disk.store.close)
         if not found and not arguments.copy:
             raise UsageError(_where_are_they(arguments.paths, mounter))
         if arguments.objects:
@@ -187,7 +189,8 @@ def _places(words: list[str], mounter: Mounter, stack: contextlib.ExitStack) -> 
             yield path, mounter.mount_of(path)
     if not words:
         for mount in mounter.mounts():
-            yield mount.root, mount
+            if mount.on_device and mount.mounted_by == 0:
+                yield mount.root, mount
 
 
 def _is_block_device(path: bytes) -> bool:

@@ -8,7 +8,7 @@ from distbackupd.cli.choosing import moment_meant
 from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
 from distbackupd.cli.shelf import restore_from_shelf, said_beside, usable_destination
-from distbackupd.engine.recognition import recognise
+from distbackupd.engine.door import must_be_as_left
 from distbackupd.engine.restoration import restore
 from distbackupd.engine.restore_meaning import RestoreOptions
 from distbackupd.engine.restore_tally import RestoreReport
@@ -44,10 +44,11 @@ def restore_files(session: CommandSession) -> int:
         simulate=session.simulate,
         accounts=None if arguments.numeric_owner else machine_accounts(),
     )
-    with session.disk_here(name, read_only=not arguments.link) as (disk, root, mount):
+    with session.disk_here(name, read_only=not arguments.link) as held:
+        disk, root, store = held.disk, held.root, held.store
         check_destination(destination, session.bench.catalogue.sources.all(), root, arguments.link)
-        store = session.bench.open_store(root, mount)
-        recognise(store, disk, root, rename=False)
+        if arguments.link:  # it writes to the disk
+            must_be_as_left(session.bench, held)
         with open_target(destination) as target:
             report = restore(
                 session.bench.catalogue, disk, store, target, options, session.bench.reporter, session.stop, root=root

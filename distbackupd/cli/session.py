@@ -19,10 +19,9 @@ from distbackupd.cli.progress import make_reporter
 from distbackupd.config.places import CATALOGUE_NAME, SYSTEM_FOLDER, catalogue_folder
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.recognition import find_disk, find_disk_at, locate, refuse_clones, root_on, volumes_of
+from distbackupd.engine.door import HeldDisk, find_disk, find_disk_at, opened, opened_at
 from distbackupd.engine.timekeeping import glance_at_clock, look_at_clock
-from distbackupd.model.disks import BackupDisk, Mount
-from distbackupd.model.errors import DiskTrouble
+from distbackupd.model.disks import BackupDisk
 from distbackupd.model.text import printable
 from distbackupd.wiring import bench_on, engine_lock, open_catalogue, publish_disks, system_mounter
 
@@ -54,33 +53,17 @@ class CommandSession:
         return find_disk(self.bench, name)
 
     @contextlib.contextmanager
-    def disk_here(self, name: str, read_only: bool = False) -> Iterator[tuple[BackupDisk, bytes, Mount]]:
-        """The disk, where its layout lies, and its mount; mounted while the context lasts if it is only plugged in.
+    def disk_here(self, name: str, read_only: bool = False) -> Iterator[HeldDisk]:
+        """The disk that a name, UUID or path means, held while the context lasts; mounted if it is only plugged in.
 
         Raises UsageError, DiskTrouble in a sentence that says what to do.
         """
         if "/" in name:
-            path = os.path.realpath(os.fsencode(name))
-            disk, mount = find_disk_at(self.bench, path)
-            yield disk, path, mount
+            with opened_at(self.bench, os.path.realpath(os.fsencode(name))) as held:
+                yield held
             return
-        disk = find_disk(self.bench, name)
-        place = locate(self.bench, disk)
-        refuse_clones(self.bench, disk.filesystem_uuid)
-        if place is not None:
-            yield disk, *place
-            return
-        volumes = volumes_of(self.bench, disk)
-        if not volumes:
-            raise DiskTrouble(
-                f"'{disk.name}' is not here: plug it in, or mount it where it was ({printable(disk.last_path)})"
-            )
-        if os.geteuid() != 0:
-            raise DiskTrouble(
-                f"'{disk.name}' is plugged in as {volumes[0].device} but not mounted: mount it, or ask as root"
-            )
-        with self.bench.mounter.mounted(volumes[0], disk.name, read_only) as mount:
-            yield disk, root_on(disk, mount), mount
+        with opened(self.bench, find_disk(self.bench, name), read_only, may_mount=os.geteuid() == 0) as held:
+            yield held
 
     def publish_disks(self, *disks: BackupDisk) -> None:
         """Let udev and the helper know how it stands with these disks, as far as this user may."""

@@ -11,10 +11,10 @@ from distbackupd.cli.output import say, say_json
 from distbackupd.cli.session import CommandSession
 from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.cycle import as_plugged
+from distbackupd.engine.door import must_be_as_left
 from distbackupd.engine.looking import look_again
 from distbackupd.engine.mending import Mending, mend_disk
 from distbackupd.engine.ports import DiskStore
-from distbackupd.engine.recognition import recognise
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share, verify_whole
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskReadOnly, DistbackupError, UsageError
@@ -43,10 +43,9 @@ def verify(session: CommandSession) -> int:
     options = VerificationOptions(start=start, strike=strike, delete=arguments.delete)
     with (
         _errors_file(arguments.errors) as errors,
-        session.disk_here(arguments.disk, read_only=not strike) as (disk, root, mount),
+        session.disk_here(arguments.disk, read_only=not strike) as held,
     ):
-        store = session.bench.open_store(root, mount)
-        recognise(store, disk, root, rename=False)
+        disk, mount, store = held.disk, held.mount, held.store
         if strike and mount.read_only:
             raise DiskReadOnly(
                 f"{disk.name} is mounted read-only at {printable(mount.root)}, so bad copies could not be moved away; "
@@ -55,6 +54,7 @@ def verify(session: CommandSession) -> int:
         report = _Report(disk.name)
         try:
             if strike:
+                must_be_as_left(session.bench, held)
                 store.prepare()
                 look_again(session.bench, disk, store)
             _verify(session, as_plugged(disk, store), store, options, report)

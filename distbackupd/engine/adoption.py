@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.door import locate, opened, settled
 from distbackupd.engine.enrolment import refresh
 from distbackupd.engine.ports import FolderChanges, FormerDatabase, Reporter, Stop
-from distbackupd.engine.recognition import locate
 from distbackupd.engine.scan import ScanOptions, scan
 from distbackupd.engine.virtual_tree import join, parent
 from distbackupd.model.adoption import FormerDisk, FormerFile
@@ -218,18 +218,16 @@ def _look_through(bench: Bench, former: FormerDisk, adoption: Adoption) -> None:
     disk = bench.catalogue.disks.find(former.uuid)
     assert disk is not None
     try:
-        place = locate(bench, disk)
-        if place is None:
+        if locate(bench, disk) is None:
             adoption.away.append(disk.name)
             return
-        root, mount = place
-        store = bench.open_store(root, mount)
-        store.prepare()
-        if not disk.capacity:
-            disk = replace(disk, capacity=default_capacity(store.space().total - store.space().reserved))
-        known = replace(disk, last_path=root, filesystem_uuid=mount.filesystem_uuid, filesystem_type=mount.filesystem_type)
-        bench.catalogue.disks.update(known)
-        adoption.walked[disk.name] = refresh(bench, known, store)
+        with opened(bench, disk) as held:
+            store, known = held.store, settled(held)
+            store.prepare()
+            if not disk.capacity:
+                known = replace(known, capacity=default_capacity(store.space().total - store.space().reserved))
+            bench.catalogue.disks.update(known)
+            adoption.walked[disk.name] = refresh(bench, known, store)
     except DiskTrouble as trouble:
         bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
         adoption.away.append(disk.name)

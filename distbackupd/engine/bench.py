@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distbackupd.engine.ports import Catalogue, Clock, DiskStore, MachineAccounts, Mounter, Reporter, Rescue, SourceTree
 from distbackupd.model.disks import Mount
@@ -15,7 +16,7 @@ class Bench:
 
     ``rescued``: good contents of rotten source files; None: none are kept. ``folder``: where the catalogue lies, a real
     path; empty: in no folder that anybody could meet. ``accounts``: users and groups of this machine; None: only their
-    numbers are recorded.
+    numbers are recorded. ``owners``: who, beside root, may own what is a backup disk: the one who works here.
     """
 
     catalogue: Catalogue
@@ -27,3 +28,4 @@ class Bench:
     rescued: Rescue | None = None
     folder: bytes = b""
     accounts: MachineAccounts | None = None
+    owners: frozenset[int] = field(default_factory=lambda: frozenset({os.geteuid()}))

@@ -5,29 +5,37 @@ it could delete the last copy of a file. It shows on a disk whose copy of the ca
 does not know. Such a disk is not touched until somebody said which of the two is to be believed.
 
 A disk that never had this catalogue's copy (its ``catalogue_generation`` is -1), because the catalogue was recovered or
-taken over without it, is known by hearsay: nothing is deleted anywhere because of it, and its next session walks it first.
+taken over without it, or that came last as something that its last session did not leave, is known by hearsay: nothing is
+deleted anywhere because of it, and its next session walks it first.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore
 from distbackupd.model.disks import BackupDisk
-from distbackupd.model.errors import CatalogueTrouble, DiskFull, DiskTrouble
+from distbackupd.model.errors import CatalogueTrouble, DiskFull, DiskTrouble, NoRoomForCopy
 from distbackupd.model.events import Remark
 from distbackupd.model.text import join_words, printable, say_size
 
 
 def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
     """Raises DiskTrouble if the copy on the disk knows what the catalogue does not; nothing was touched then."""
-    for path in store.catalogue_copies(kept=False):
+    for name in store.catalogue_copies(kept=False):
         try:
-            ahead = bench.catalogue.ahead(path)
+            descriptor = store.open_catalogue_copy(name)
+        except OSError:
+            continue  # as below
+        try:
+            ahead = bench.catalogue.ahead(_path_of(descriptor))
         except CatalogueTrouble:
             continue  # it is kept aside when ours is put there
+        finally:
+            os.close(descriptor)
         if ahead is not None:
             written = time.strftime("%Y-%m-%d %H:%M", time.localtime(ahead.written_at))
             raise DiskTrouble(
@@ -46,7 +54,7 @@ def relies_on_hearsay(bench: Bench, disk: BackupDisk) -> bool:
         bench.reporter.tell(
             Remark(
                 f"{disk.name}: nothing is deleted here until {join_words(names)} was looked through, for what is known of "
-                "it was taken over from elsewhere: plug it in, or say 'dsb disk drop' if it is lost"
+                "it is not sure: plug it in, or say 'dsb disk drop' if it is lost"
             )
         )
     return bool(names)
@@ -64,8 +72,11 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDi
     bench.reporter.begin("saving the catalogue")
     try:
         spare = bench.catalogue.spare_place()
-        kept = store.save_catalogue(bench.catalogue.write_copy, lambda path: _must_be_kept(bench, path), spare)
+        kept = store.save_catalogue(bench.catalogue.write_copy, lambda copy: _must_be_kept(bench, copy), spare)
         store.flush()
+    except NoRoomForCopy as trouble:
+        bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
+        return disk
     except DiskFull:
         lacking = say_size(bench.catalogue.size())
         bench.reporter.tell(
@@ -88,8 +99,12 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDi
     return disk
 
 
-def _must_be_kept(bench: Bench, path: bytes) -> bool:
+def _must_be_kept(bench: Bench, descriptor: int) -> bool:
     try:
-        return bench.catalogue.ahead(path) is not None
+        return bench.catalogue.ahead(_path_of(descriptor)) is not None
     except CatalogueTrouble:
         return True
+
+
+def _path_of(descriptor: int) -> bytes:
+    return b"/proc/self/fd/%d" % descriptor

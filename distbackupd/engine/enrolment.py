@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import uuid
@@ -10,13 +11,14 @@ from dataclasses import dataclass, replace
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.catalogue_copy import save_catalogue
 from distbackupd.engine.disk_places import look_at_place, refuse_no_disk
+from distbackupd.engine.door import below, refuse_clones, settle
 from distbackupd.engine.looking import ALL_FOLDERS, note_folders, walk
 from distbackupd.engine.ports import DiskStore
-from distbackupd.engine.recognition import refuse_clones
-from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, default_capacity
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, Space, Volume, default_capacity
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import printable, say_size
-from distbackupd.planning.disk_place import shared_fate
+from distbackupd.planning.disk_place import DiskPlace, refusal, shared_fate
+from distbackupd.planning.genuine import unsafe
 
 _SMALLEST = 1 << 20
 _EXT4_KEEPS_BLOCKS = 4096
@@ -52,43 +54,69 @@ def enrol(
     """
     check_name(bench, name)
     place, mount = look_at_place(bench, path)
-    store = bench.open_store(path, mount)
-    identity = store.identity()
-    if identity is not None and (known := bench.catalogue.disks.find(identity.uuid)):
-        raise UsageError(f"the disk at {printable(path)} is known already, as '{known.name}'")
-    relative_path = os.path.relpath(path, mount.root) if path != mount.root else b""
-    if identity is None:
-        _refuse_known_place(bench, mount, relative_path, path)
-    if not folder:
-        refuse_no_disk(place)
-    refuse_clones(bench, mount.filesystem_uuid)
-    container = bench.mounter.container_of(mount)
-    if luks_key is not None and container is None:
-        raise UsageError(
-            f"the disk at {printable(path)} does not lie in a LUKS container, so it needs no key; nothing was changed"
+    with contextlib.closing(bench.open_store(path, mount)) as store:
+        identity, footing = store.identity(), store.footing()
+        if identity is not None and (known := bench.catalogue.disks.find(identity.uuid)):
+            raise UsageError(f"the disk at {printable(path)} is known already, as '{known.name}'")
+        relative_path = below(path, mount)
+        if identity is None:
+            _refuse_known_place(bench, mount, relative_path, path)
+        if not folder:
+            refuse_no_disk(place)
+        if footing is not None and (reason := unsafe(path, mount, footing, bench.owners)):
+            raise UsageError(reason.sentence("nothing was changed"))
+        refuse_clones(bench, mount.filesystem_uuid)
+        container = bench.mounter.container_of(mount)
+        if luks_key is not None and container is None:
+            raise UsageError(
+                f"the disk at {printable(path)} does not lie in a LUKS container, so it needs no key; nothing was changed"
+            )
+        if mount.read_only:
+            raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
+        with contextlib.closing(bench.open_store(path if footing else mount.root, mount)) as there:
+            space = there.space()
+        size = default_capacity(space.total - space.reserved) if capacity is None else capacity
+        check_capacity(size)
+        disk = BackupDisk(
+            id=0,
+            uuid=identity.uuid if identity else str(uuid.uuid4()),
+            name=name,
+            capacity=size,
+            relative_path=relative_path,
+            filesystem_uuid=mount.filesystem_uuid,
+            filesystem_type=mount.filesystem_type,
+            last_path=path,
+            added_at=bench.clock.now(),
+            luks_uuid=container.filesystem_uuid if container and luks_key is not None else None,
+            location=location,
         )
-    if mount.read_only:
-        raise DiskTrouble(f"the disk at {printable(path)} is read-only; nothing was changed on it")
-    space = bench.open_store(path if os.path.exists(path) else mount.root, mount).space()
-    size = default_capacity(space.total - space.reserved) if capacity is None else capacity
-    check_capacity(size)
-    disk = BackupDisk(
-        id=0,
-        uuid=identity.uuid if identity else str(uuid.uuid4()),
-        name=name,
-        capacity=size,
-        relative_path=relative_path,
-        filesystem_uuid=mount.filesystem_uuid,
-        filesystem_type=mount.filesystem_type,
-        last_path=path,
-        added_at=bench.clock.now(),
-        luks_uuid=container.filesystem_uuid if container and luks_key is not None else None,
-        location=location,
-    )
+        advice = _advice(place, mount, container if luks_key is None else None, size, space)
+        if simulate:
+            return Enrolment(disk, mount, 0, advice)
+        if container and luks_key is not None:
+            kept = bench.mounter.keep_key(container, luks_key)
+            advice.append(f"its key is {kept}; keep another copy of it elsewhere, without a key nobody can read the disk")
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{printable(path)} cannot be made into a folder: {error.strerror}; nothing was changed"
+            ) from error
+        store.prepare()
+        store.write_identity(DiskIdentity(disk.uuid, name))
+        made = store.footing()
+        assert made is not None
+        disk = bench.catalogue.disks.add(settle(disk, mount, made, folder and refusal(place) is not None))
+        adopted, _ = refresh(bench, disk, store)
+    return Enrolment(bench.catalogue.disks.find(disk.uuid) or disk, mount, adopted, advice)
+
+
+def _advice(place: DiskPlace, mount: Mount, container: Volume | None, size: int, space: Space) -> list[str]:
+    """What the user should know; ``container``: one to which no key is kept."""
     advice = []
     if danger := shared_fate(place):
         advice.append(f"{danger}; its copies count all the same")
-    if container and luks_key is None:
+    if container:
         advice.append(
             "it is encrypted and no key to it is kept, so somebody has to unlock it each time it is plugged in; "
             "with --luks-key FILE the daemon does that"
@@ -104,20 +132,7 @@ def enrol(
             f"its {mount.filesystem_type} reserves {say_size(space.reserved)} for root, which a backup disk does not "
             f"need and its size does not count: 'tune2fs -m 0 {mount.device}' sets them free"
         )
-    if simulate:
-        return Enrolment(disk, mount, 0, advice)
-    if container and luks_key is not None:
-        kept = bench.mounter.keep_key(container, luks_key)
-        advice.append(f"its key is {kept}; keep another copy of it elsewhere, without a key nobody can read the disk")
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{printable(path)} cannot be made into a folder: {error.strerror}; nothing was changed") from error
-    store.prepare()
-    store.write_identity(DiskIdentity(disk.uuid, name))
-    disk = bench.catalogue.disks.add(disk)
-    adopted, _ = refresh(bench, disk, store)
-    return Enrolment(bench.catalogue.disks.find(disk.uuid) or disk, mount, adopted, advice)
+    return advice
 
 
 def check_capacity(size: int) -> None:
@@ -155,19 +170,17 @@ def move(bench: Bench, disk: BackupDisk, path: bytes, folder: bool = False) -> B
     ``folder``: as in :func:`enrol`.
     """
     place, mount = look_at_place(bench, path, disk)
-    identity = bench.open_store(path, mount).identity()
-    if identity is None or identity.uuid != disk.uuid:
+    with contextlib.closing(bench.open_store(path, mount)) as store:
+        identity, footing = store.identity(), store.footing()
+    if identity is None or footing is None or identity.uuid != disk.uuid:
         what = "no backup disk" if identity is None else f"'{printable(identity.name)}'"
         raise UsageError(f"{printable(path)} is {what}, not '{disk.name}'; nothing was changed")
     if not folder:
         refuse_no_disk(place)
-    moved = replace(
-        disk,
-        last_path=path,
-        relative_path=os.path.relpath(path, mount.root) if path != mount.root else b"",
-        filesystem_uuid=mount.filesystem_uuid,
-        filesystem_type=mount.filesystem_type,
-    )
+    if reason := unsafe(path, mount, footing, bench.owners):
+        raise UsageError(reason.sentence("nothing was changed"))
+    there = replace(disk, last_path=path, relative_path=below(path, mount))
+    moved = settle(there, mount, footing, folder and refusal(place) is not None)
     bench.catalogue.disks.update(moved)
     return moved
 

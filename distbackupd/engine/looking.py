@@ -1,10 +1,10 @@
 """What lies on a disk when it comes, looked at before anything that is known of it is believed.
 
-Each session leaves a random token on the disk and in the catalogue. A disk that comes with another one is not what its last
-session left: an older image, one whose clone was used in between, or a disk that was set back. Such a disk is walked, names
-and sizes of all objects, and what is known of it is what was found. A disk with the right token is compared by listings: the
-folders that changed and a share of the others, as many as there is time for; all of them if its last session did not end
-well, or its file system was mended. What is gone is struck, and so copied again by the session that follows.
+Each session leaves a random token on the disk and in the catalogue; what comes with another one does not get here, see
+:func:`distbackupd.engine.door.must_be_as_left`. A disk of which no token is known yet, or only hearsay, is walked, names and
+sizes of all objects, and what is known of it is what was found. Any other is compared by listings: the folders that changed
+and a share of the others, as many as there is time for; all of them if its last session did not end well, or its file system
+was mended. What is gone is struck, and so copied again by the session that follows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.door import is_as_left
 from distbackupd.engine.ports import DiskStore, Stop
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskFull, Interrupted
-from distbackupd.model.events import CopiesGone, DiskNotAsLeft, Remark
+from distbackupd.model.events import CopiesGone, Remark
 from distbackupd.planning.listing import EVERYTHING, FOLDERS, Listing, folders_left, folders_to_list
 
 _BATCH_OBJECTS = 10_000
@@ -30,7 +31,7 @@ def look_at_disk(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, w
 
     ``wary``: everything is listed. Raises DiskTrouble, also if the disk only seems to have lost its objects; Interrupted.
     """
-    if not _is_as_left(disk, store) or disk.catalogue_generation < 0:
+    if not is_as_left(disk, store) or disk.catalogue_generation < 0:
         walk(bench, disk, store)
         return ALL_FOLDERS
     listing = EVERYTHING if wary else folders_to_list(store.folder_times(), bench.catalogue.disks.left(disk.id))
@@ -46,11 +47,11 @@ def look_at_disk(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, w
 
 
 def look_again(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
-    """For whoever works with a disk outside of a session: a disk that is not as it was left is walked first.
+    """For whoever works with a disk outside of a session: one of which no token is known yet is walked first.
 
     Raises DiskTrouble.
     """
-    if not _is_as_left(disk, store):
+    if not is_as_left(disk, store):
         walk(bench, disk, store)
     else:
         leave_token(bench, disk, store)
@@ -61,13 +62,10 @@ def walk(bench: Bench, disk: BackupDisk, store: DiskStore, tells: bool = True) -
 
     Raises DiskTrouble; what was known is known still.
     """
-    is_as_left = _is_as_left(disk, store)
-    if disk.token and not is_as_left:
+    if disk.token and not is_as_left(disk, store):
         bench.catalogue.disks.forget_looks(disk.id)
     gained, lost = bench.catalogue.objects.replace_holdings(disk.id, _all_objects(store), bench.clock.now())
-    if tells and disk.token and not is_as_left:
-        bench.reporter.tell(DiskNotAsLeft(disk.name, disk.uuid, gained, lost))
-    elif tells and (gained or lost):
+    if tells and (gained or lost):
         bench.reporter.tell(Remark(f"{disk.name}: holds {gained:,} objects more and {lost:,} fewer than was known of it"))
     leave_token(bench, disk, store)
     return gained, lost
@@ -95,11 +93,6 @@ def note_folders(bench: Bench, disk: BackupDisk, store: DiskStore, listed: froze
     noted = folders_left(store.folder_times(), disks.left(disk.id), listed, bench.clock.now())
     if noted:
         disks.note_left(disk.id, noted)
-
-
-def _is_as_left(disk: BackupDisk, store: DiskStore) -> bool:
-    token = store.token()
-    return bool(token and disk.token) and token in (disk.token, disk.next_token)
 
 
 def _all_objects(store: DiskStore) -> Iterator[tuple[bytes, int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import standing_brake
-from distbackupd.engine.recognition import volumes_of
+from distbackupd.engine.door import volumes_of
 from distbackupd.engine.scan_failures import failed_scan
 from distbackupd.engine.timekeeping import LAST_SCAN
 from distbackupd.model.disks import BackupDisk

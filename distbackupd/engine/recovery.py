@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.door import HeldDisk, below, entered, locate, opened, settle, settled, volumes_of
 from distbackupd.engine.enrolment import check_name, enrol, refresh
 from distbackupd.engine.ports import CatalogueCopies, DiskStore, Reporter
-from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
+from distbackupd.engine.virtual_tree import join
 from distbackupd.model.copies import CatalogueCopy, DamagedCopy
-from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
-from distbackupd.model.errors import CatalogueTrouble, DiskNotOurs, DiskTrouble, UsageError
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Footing, Mount
+from distbackupd.model.errors import CatalogueTrouble, DiskForbidden, DiskNotOurs, DiskTrouble, UsageError
 from distbackupd.model.events import Remark
 from distbackupd.model.text import printable
 
@@ -31,6 +32,7 @@ class FoundDisk:
     mount: Mount
     identity: DiskIdentity
     store: DiskStore
+    footing: Footing
 
     @property
     def name(self) -> str:
@@ -58,15 +60,20 @@ def find_disks(
     for root, mount in ((root, mount) for place, mount in places for root in _top_of(place)):
         store = open_store(root, mount)
         try:
+            footing = store.footing()
+        except DiskTrouble:
+            continue  # many folders may not be looked into, and are nothing to us
+        try:
             identity = store.identity()
         except DiskTrouble as trouble:
-            # Many folders may not be looked into, and are nothing to us.
-            if isinstance(trouble, DiskNotOurs):
+            if isinstance(trouble, DiskNotOurs | DiskForbidden):
                 reporter.tell(Remark(str(trouble)))
+            store.close()
             continue
-        if identity is None:
+        if identity is None or footing is None:
+            store.close()
             continue
-        other = found.setdefault(identity.uuid, FoundDisk(root, mount, identity, store))
+        other = found.setdefault(identity.uuid, FoundDisk(root, mount, identity, store, footing))
         if other.mount.device != mount.device:
             raise DiskTrouble(
                 f"{printable(other.root)} and {printable(root)} both claim to be '{printable(identity.name)}': one is a "
@@ -81,14 +88,15 @@ def rank_copies(
     """All copies of a catalogue on the disks, the newest first; what cannot be one is told."""
     found = []
     for disk in disks:
-        for path in disk.store.catalogue_copies():
+        for name in disk.store.catalogue_copies():
+            path = join(disk.root, name)
             try:
                 copy = copies.look_at(path)
             except DamagedCopy as trouble:
                 reporter.tell(Remark(f"{disk.name}: {trouble}"))
                 continue
             except CatalogueTrouble as trouble:
-                if path in disk.store.catalogue_copies(kept=False):  # what is kept beside may be anybody's
+                if name in disk.store.catalogue_copies(kept=False):  # what is kept beside may be anybody's
                     reporter.tell(Remark(f"{disk.name}: {trouble}"))
                 continue
             if copy is not None:
@@ -122,11 +130,11 @@ def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Wal
     for disk in bench.catalogue.disks.all():
         here = by_uuid.pop(disk.uuid, None)
         try:
-            with _reached(bench, disk, here, may_mount) as place:
-                if place is None:
+            with _reached(bench, disk, here, may_mount) as held:
+                if held is None:
                     walk.unseen.append(disk.name)
                 else:
-                    walk.walked[disk.name] = _walk(bench, disk, *place)
+                    walk.walked[disk.name] = _walk(bench, held)
         except DiskTrouble as trouble:
             bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
             if disk.name not in walk.walked:
@@ -141,38 +149,25 @@ def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Wal
     return walk
 
 
-def _walk(bench: Bench, disk: BackupDisk, root: bytes, mount: Mount) -> tuple[int, int]:
-    store = bench.open_store(root, mount)
-    recognise(store, disk, root, rename=False)
-    relative = b"" if root == mount.root else os.path.relpath(root, mount.root)
-    disk = replace(
-        disk,
-        last_path=root,
-        relative_path=relative,
-        filesystem_uuid=mount.filesystem_uuid,
-        filesystem_type=mount.filesystem_type,
-        clean=False,
-    )
+def _walk(bench: Bench, held: HeldDisk) -> tuple[int, int]:
+    disk = replace(settled(held), relative_path=below(held.root, held.mount), clean=False)
     bench.catalogue.disks.update(disk)
-    return refresh(bench, disk, store)
+    return refresh(bench, disk, held.store)
 
 
 @contextlib.contextmanager
-def _reached(
-    bench: Bench, disk: BackupDisk, here: FoundDisk | None, may_mount: bool
-) -> Iterator[tuple[bytes, Mount] | None]:
-    """Where the disk's layout lies while the context lasts; None where it is not here."""
+def _reached(bench: Bench, disk: BackupDisk, here: FoundDisk | None, may_mount: bool) -> Iterator[HeldDisk | None]:
+    """The disk while the context lasts; None where it is not here."""
     if here is not None:
-        yield here.root, here.mount
-        return
-    place = locate(bench, disk)
-    volumes = [] if place or not may_mount else volumes_of(bench, disk)
-    if not volumes:
-        yield place
-        return
-    refuse_clones(bench, disk.filesystem_uuid)
-    with bench.mounter.mounted(volumes[0], disk.name) as mount:
-        yield root_on(disk, mount), mount
+        # Where it was when the copy was written is no matter: it was named, or looked for, now.
+        there = settle(replace(disk, last_path=here.root), here.mount, here.footing, bool(disk.folder_on))
+        with entered(bench, there, here.root, here.mount) as held:
+            yield held
+    elif locate(bench, disk) or (may_mount and volumes_of(bench, disk)):
+        with opened(bench, disk) as held:
+            yield held
+    else:
+        yield None
 
 
 def _top_of(root: bytes) -> Iterator[bytes]:

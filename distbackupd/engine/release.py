@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.recognition import locate, volumes_of
+from distbackupd.engine.door import locate, volumes_of
 from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.model.events import DriveInUse, DriveStillNeeded, MayUnplug, StillMounted

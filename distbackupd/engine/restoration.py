@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from distbackupd.engine.door import recognise
 from distbackupd.engine.owners import OwnerMapping
 from distbackupd.engine.ports import (
     BadContent,
@@ -25,7 +26,6 @@ from distbackupd.engine.ports import (
     Stop,
 )
 from distbackupd.engine.pulse import WORKERS, Meter, handfuls, work_in_threads
-from distbackupd.engine.recognition import recognise
 from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
 from distbackupd.engine.restore_tally import RestoreReport, Tally
 from distbackupd.engine.restore_twins import Twins, beside
@@ -386,7 +386,7 @@ class RestorePass:
             return
         if result.bad and self._reading is not None and entry.digest is not None:
             if self._reading.root is not None:
-                recognise(self._reading.store, self._reading.disk, self._reading.root, rename=False)
+                recognise(self._reading.store, self._reading.disk, self._reading.root)
                 self._reading.store.must_answer()
             tally.find_bad(entry, entry.digest, self._reading.disk, result.problem)
         elif placement is None:

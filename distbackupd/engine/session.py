@@ -1,14 +1,15 @@
 """A session: one backup disk from recognition to release.
 
-    recognise -> set back? -> look at what lies there -> brake? -> clear up after an interrupted session -> plan
-    -> execute -> verify a share -> save the catalogue's copy -> note how the disk is left
+    the door -> set back? as it was left? -> look at what lies there -> brake? -> clear up after an interrupted session
+    -> plan -> execute -> verify a share -> save the catalogue's copy -> note how the disk is left
 
 Mounting, unmounting and letting go is around it (:func:`back_up_volume`), or somebody else's (:func:`run_session`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
@@ -16,17 +17,27 @@ from distbackupd.engine.braking import brake_before
 from distbackupd.engine.catalogue_copy import refuse_if_set_back, relies_on_hearsay, save_catalogue
 from distbackupd.engine.clearing import clear_up
 from distbackupd.engine.cycle import as_plugged, measured_overhead, plan_session, remark_on
+from distbackupd.engine.door import (
+    HeldDisk,
+    entered,
+    locate,
+    must_be_as_left,
+    opened,
+    refuse_clones,
+    root_on,
+    settled,
+    volumes_of,
+)
 from distbackupd.engine.execution import Execution, Executor
 from distbackupd.engine.looking import look_at_disk, note_folders
 from distbackupd.engine.mending import mend_copies
 from distbackupd.engine.ports import SessionSummary, Stop
-from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.engine.release import say_farewell
 from distbackupd.engine.rescuing import rescue
 from distbackupd.engine.room import bytes_declined, shortage_on, with_room
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
-from distbackupd.model.disks import BackupDisk, Mount, Volume
+from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, Volume
 from distbackupd.model.errors import DiskClone, DiskTrouble, DistbackupError, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
@@ -76,7 +87,7 @@ def back_up_volume(
                 bench.reporter.tell(Remark(f"{names}: {mount.remark}"))
             for disk in disks:
                 try:
-                    run_session(bench, disk, root_on(disk, mount), mount, options, stop)
+                    run_session_at(bench, disk, root_on(disk, mount), mount, options, stop)
                     finished.append(disk)
                 except DiskTrouble as trouble:
                     troubles.append(trouble)
@@ -106,39 +117,50 @@ def back_up_disk(
 
     Raises DiskTrouble, Interrupted, as :func:`back_up_volume` does; DiskTrouble that is not told if it is not here.
     """
-    place = locate(bench, disk)
-    if place is None:
-        volumes = volumes_of(bench, disk)
-        if not volumes:
-            raise DiskTrouble(
-                f"'{disk.name}' is not here: plug it in, or mount it where it was ({printable(disk.last_path)})"
-            )
+    volumes = [] if locate(bench, disk) else volumes_of(bench, disk)
+    if volumes:
         begins(volumes[0])
         back_up_volume(bench, volumes[0], options, stop, waiting)
         return
-    root, mount = place
-    refuse_clones(bench, disk.filesystem_uuid)
-    begins(Volume(mount.device, mount.filesystem_uuid or "", mount.filesystem_type))
-    run_session(bench, disk, root, mount, options, stop)
+    with opened(bench, disk) as held:
+        mount = held.mount
+        begins(Volume(mount.device, mount.filesystem_uuid or "", mount.filesystem_type))
+        run_session(bench, held, options, stop)
     bench.reporter.tell(StillMounted(disk.name, disk.uuid, printable(mount.root)))
 
 
-def run_session(
+def run_session_at(
     bench: Bench, disk: BackupDisk, root: bytes, mount: Mount, options: SessionOptions, stop: Stop
 ) -> SessionFinished:
-    """One whole session on a mounted disk. Raises DiskTrouble (after telling it), Interrupted."""
-    began = bench.clock.monotonic()
-    store = bench.open_store(root, mount)
+    """The same on a disk that is still to be opened, at a place of a mount."""
+    with contextlib.ExitStack() as stack:
+        with _refusals_told(bench, disk):
+            held = stack.enter_context(entered(bench, disk, root, mount))
+        return run_session(bench, held, options, stop)
+
+
+@contextlib.contextmanager
+def _refusals_told(bench: Bench, disk: BackupDisk) -> Iterator[None]:
     try:
-        recognise(store, disk, root, rename=False)
-        refuse_if_set_back(bench, disk, store)
-        recognise(store, disk, root)
-        store.prepare()
+        yield
     except DiskTrouble as trouble:
         bench.reporter.tell(DiskRefused(disk.name, str(trouble)))
         trouble.told = True
         raise
-    bench.reporter.tell(SessionStarted(disk.name, disk.uuid, printable(root)))
+
+
+def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Stop) -> SessionFinished:
+    """One whole session on a disk. Raises DiskTrouble (after telling it), Interrupted."""
+    began = bench.clock.monotonic()
+    disk, store, mount = held.disk, held.store, held.mount
+    with _refusals_told(bench, disk):
+        refuse_if_set_back(bench, disk, store)
+        must_be_as_left(bench, held)
+        identity = store.identity()
+        if identity is None or identity.name != disk.name:
+            store.write_identity(DiskIdentity(disk.uuid, disk.name))
+        store.prepare()
+    bench.reporter.tell(SessionStarted(disk.name, disk.uuid, printable(held.root)))
     now = bench.clock.now()
     session = bench.catalogue.sessions.start(disk, now)
     done = Execution()
@@ -151,7 +173,7 @@ def run_session(
         listed = look_at_disk(bench, disk, store, stop, wary=not was_clean or bool(mount.remark))
         tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
         braking = brake_before(bench, disk, store, tree, options.brake)
-        disk = replace(as_plugged(disk, store), clean=False, last_session_at=now, last_path=root)
+        disk = replace(as_plugged(settled(held), store), clean=False, last_session_at=now)
         bench.catalogue.disks.update(disk)
         brake = braking.on or relies_on_hearsay(bench, disk)
         if not was_clean:

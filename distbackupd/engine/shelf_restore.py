@@ -7,18 +7,17 @@ What is at the destination is the only memory of how far it came: whatever inter
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.door import locate, opened, volumes_of
 from distbackupd.engine.ports import Attendant, EntryRefused, Placement, RestoreTarget, Stop
-from distbackupd.engine.recognition import locate, recognise, refuse_clones, root_on, volumes_of
 from distbackupd.engine.restoration import Reading, RestorePass, Scope, never_kept, refuse_if_stopped
 from distbackupd.engine.restore_meaning import Meaning, RestoreOptions
 from distbackupd.engine.restore_tally import NAMES_KEPT, RestoreReport, Tally
 from distbackupd.engine.restore_twins import Twins
-from distbackupd.model.disks import BackupDisk, Mount
+from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.model.events import MayUnplug, Remark
 from distbackupd.model.files import EntryKind, RestoreEntry
@@ -133,12 +132,10 @@ class ShelfRestore:
     def _read(self, disk: BackupDisk, share: Share) -> None:
         began, restored = self._bench.clock.monotonic(), self._tally.restored
         try:
-            with self._reached(disk) as (root, mount):
-                store = self._bench.open_store(root, mount)
-                recognise(store, disk, root, rename=False)
-                self._pass(Reading(disk, store, root), share)
+            with opened(self._bench, disk, read_only=True, may_mount=self._may_mount) as held:
+                self._pass(Reading(disk, held.store, held.root), share)
                 self._tick_off(disk)
-            if mount.ours:
+            if held.mount.ours:
                 self._bench.reporter.tell(MayUnplug(disk.name, disk.uuid))
         except DiskTrouble as trouble:
             self._bench.reporter.tell(Remark(str(trouble)))
@@ -163,19 +160,6 @@ class ShelfRestore:
         for holders, share in self._tally.missing.items():
             self._want(holders, share)
         self._tally.missing.clear()
-
-    @contextlib.contextmanager
-    def _reached(self, disk: BackupDisk) -> Iterator[tuple[bytes, Mount]]:
-        place = locate(self._bench, disk)
-        refuse_clones(self._bench, disk.filesystem_uuid)
-        if place is not None:
-            yield place
-            return
-        volumes = volumes_of(self._bench, disk)
-        if not volumes:
-            raise DiskTrouble(f"'{disk.name}' is gone again; plug it in to go on")
-        with self._bench.mounter.mounted(volumes[0], disk.name, read_only=True) as mount:
-            yield root_on(disk, mount), mount
 
     def _pass(self, reading: Reading | None, share: Share) -> None:
         """What lies on the disk, and the first time what lies on none."""

@@ -115,6 +115,9 @@ class Lookups:
             filesystem_uuid=properties.get("ID_FS_UUID"),
             read_only=line.read_only,
             ours=self._is_ours(line),
+            on_device=line.is_on_device,
+            mounted_by=line.mounted_by,
+            mount_id=line.mount_id,
         )
 
 

@@ -25,6 +25,10 @@ _WITHOUT_DEVICE_NUMBER = frozenset({b"btrfs", b"zfs", b"bcachefs", b"overlay", b
 """Local file systems whose device number is anonymous, like those of network and pseudo file systems."""
 
 
+_ON_ANONYMOUS_NUMBERS = frozenset({b"btrfs", b"bcachefs"})
+"""Those of these that lie on block devices, which they name as their source."""
+
+
 class MountLine(NamedTuple):
     """One mount. ``root`` is what of the file system is mounted: ``/``, or a folder of it (bind mounts, subvolumes).
 
@@ -57,6 +61,19 @@ class MountLine(NamedTuple):
         if self.filesystem_type in _NEVER_DISKS:
             return False
         return os.major(self.device_number) != 0 or self.filesystem_type in _WITHOUT_DEVICE_NUMBER
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the kernel says so, and not a text that who mounted it has chosen, as for FUSE."""
+        return bool(os.major(self.device_number)) or (
+            self.filesystem_type in _ON_ANONYMOUS_NUMBERS and self.block_number != 0
+        )
+
+    @property
+    def mounted_by(self) -> int:
+        """The user who mounted it, where that can be another than root: FUSE."""
+        told = next((option for option in self.filesystem_options if option.startswith(b"user_id=")), b"user_id=0")
+        return int(told[8:]) if told[8:].isdigit() else 0
 
     @property
     def block_number(self) -> int:

@@ -66,6 +66,10 @@ class BackupDisk:
     """So many objects its file system has inodes for, as it last told; 0: no limit of its own."""
     fillable: int = -1
     """Bytes of footprint that objects may take on it, as its file system last told; -1: it never did."""
+    folder_on: str = ""
+    """A folder that is no disk of its own: the file system it was made known on, see ``planning.genuine``; empty: it is."""
+    folder_inode: int = 0
+    """Of that folder, there; 0: its file system has no lasting ones."""
     declined: int = 0
     """Bytes with fewer copies than protect them that it does not hold, because its last session found no room for them."""
 
@@ -109,7 +113,10 @@ class Volume:
 class Mount:
     """A mounted file system. ``ours``: this program mounted it and will unmount it.
 
-    ``remark``: what was found and mended when it was mounted, as the end of a sentence; empty: nothing.
+    ``device``: its node in /dev, else the kernel's word for where it comes from, which any user may choose for FUSE.
+    ``on_device``: the kernel says that this is a block device. ``mounted_by``: the user who mounted it, 0: root.
+    ``mount_id``: the kernel's number of the mount, 0: not known. ``remark``: what was found and mended when it was mounted,
+    as the end of a sentence; empty: nothing.
     """
 
     root: bytes
@@ -119,6 +126,19 @@ class Mount:
     read_only: bool = False
     ours: bool = False
     remark: str = ""
+    on_device: bool = False
+    mounted_by: int = 0
+    mount_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """The top folder of a layout, as it was opened; ``mount_id`` as in :class:`Mount`."""
+
+    owner: int
+    mode: int
+    inode: int
+    mount_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

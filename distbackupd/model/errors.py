@@ -82,6 +82,10 @@ class DiskReadOnly(DiskTrouble):
     """The disk cannot be written: a switch, a damaged file system, a mount option."""
 
 
+class DiskForbidden(DiskReadOnly):
+    """What lies on the disk is for others than the one who asks."""
+
+
 class DiskGone(DiskTrouble):
     """The disk answers no more: pulled out, or its electronics failed."""
 
@@ -90,6 +94,10 @@ class CatalogueTrouble(DistbackupError):
     """The catalogue cannot be opened or read; it is left as it was."""
 
     exit_code = 5
+
+
+class NoRoomForCopy(CatalogueTrouble):
+    """Beside the catalogue there is no room for the copy that is to go onto a disk."""
 
 
 class EngineBusy(DistbackupError):

@@ -9,20 +9,22 @@ from __future__ import annotations
 import errno
 import os
 
+from distbackupd.store.folders import Folder
 from distbackupd.store.identity import FILE_NAME
-from distbackupd.store.plain_files import NotAFile, create_file, open_file
+from distbackupd.store.plain_files import Aside, NotAFile, create_file, open_file
 
 _LARGER = (b"distbackup-restore.py", b"distbackup.sqlite")
 """Some file systems keep very small files among their tables, which stay in memory; these are larger."""
+_ANSWER = b"answer"
 _CANNOT_TELL = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
-def read_something(root: bytes) -> None:
+def read_something(root: Folder) -> None:
     """Read from the medium. Raises OSError if nothing of what lies on every disk can be read."""
     failed: OSError | None = None
     for name in _LARGER:
         try:
-            if _read_uncached(root + b"/" + name):
+            if _read_uncached(root, name):
                 return
         except (FileNotFoundError, NotAFile):
             continue
@@ -30,15 +32,14 @@ def read_something(root: bytes) -> None:
             failed = error
     if failed is not None:
         raise failed
-    if not _read_uncached(root + b"/" + FILE_NAME):
+    if not _read_uncached(root, FILE_NAME):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def write_something(folder: bytes, aside: bytes) -> None:
+def write_something(folder: Folder, aside: Aside) -> None:
     """Write to the medium, if there is room and it may be written. Raises OSError."""
-    path = folder + b"/answer"
     try:
-        descriptor = create_file(path, aside)
+        descriptor = create_file(folder, _ANSWER, aside)
     except OSError as error:
         if error.errno in _CANNOT_TELL:
             return
@@ -51,12 +52,12 @@ def write_something(folder: bytes, aside: bytes) -> None:
             raise
     finally:
         os.close(descriptor)
-        os.unlink(path)
+        os.unlink(_ANSWER, dir_fd=folder.descriptor)
 
 
-def _read_uncached(path: bytes) -> bool:
+def _read_uncached(root: Folder, name: bytes) -> bool:
     """Whether there was anything to read. Raises OSError."""
-    descriptor = open_file(path)
+    descriptor = open_file(root, name)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         return bool(os.read(descriptor, 1))

@@ -3,150 +3,183 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
-import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
 from distbackupd.model.disks import DiskIdentity
+from distbackupd.model.errors import CatalogueTrouble, NoRoomForCopy
+from distbackupd.model.text import printable
 from distbackupd.store import stand_alone
-from distbackupd.store.flushing import flush_paths
+from distbackupd.store.folders import Folder
 from distbackupd.store.identity import write_beside
-from distbackupd.store.plain_files import create_file, is_file, move_aside, read_file
+from distbackupd.store.plain_files import READABLE, Aside, create_file, exists, is_file, open_file, read_file
 from distbackupd.store.trouble import is_full
 
 CATALOGUE = b"distbackup.sqlite"
+_BESIDE = CATALOGUE + b".new"
 _SLACK_BLOCKS = 4
-_KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-\d+")
+_AT_ONCE = 8 << 20
+_KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-([1-9]\d{0,8})")
+_MOST_KEPT = 100
+"""So many copies that are kept beside are looked at, the last ones: nobody has more by honest means."""
 
 
-def find_copies(root: bytes, kept: bool) -> list[bytes]:
-    """Paths of the copy and, if ``kept``, of those that are kept beside it. Raises OSError."""
-    names = [name for name in os.listdir(root) if name == CATALOGUE or (kept and _KEPT.fullmatch(name))]
-    return [path for name in sorted(names) if is_file(path := root + b"/" + name)]
+def find_copies(root: Folder, kept: bool) -> list[bytes]:
+    """Names of the copy and, if ``kept``, of the last of those that are kept beside it. Raises OSError."""
+    found = [CATALOGUE]
+    if kept:
+        numbers = sorted(int(match[1]) for name in root.names() if (match := _KEPT.fullmatch(name)))
+        found += [CATALOGUE + b".kept-%d" % number for number in numbers[-_MOST_KEPT:]]
+    return [name for name in found if is_file(root, name)]
 
 
-def size_of_copy(root: bytes) -> int:
+def open_copy(root: Folder, name: bytes) -> int:
+    """A descriptor to read one of them from. Raises NotAFile, OSError."""
+    if name != CATALOGUE and not _KEPT.fullmatch(name):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    return open_file(root, name)
+
+
+def size_of_copy(root: Folder) -> int:
     """Bytes on the disk that the copy takes; 0: there is none."""
     try:
-        return os.lstat(root + b"/" + CATALOGUE).st_blocks * 512
+        return os.stat(CATALOGUE, dir_fd=root.descriptor, follow_symlinks=False).st_blocks * 512
     except OSError:
         return 0
 
 
 def replace_copy(
-    root: bytes,
+    root: Folder,
     write_copy: Callable[[bytes], None],
-    must_be_kept: Callable[[bytes], bool],
-    aside: bytes,
+    must_be_kept: Callable[[int], bool],
+    aside: Aside,
     spare: bytes,
 ) -> bytes:
-    """Write a copy in the place of the one that lies there; its folder is not flushed yet. Raises OSError.
+    """Write a copy in the place of the one that lies there; its folder is not flushed yet.
 
-    One that is foreign, broken, of a newer program or ``must_be_kept`` is kept under another name: which (empty: none).
-    Where there is no room for both, the new one is written to ``spare``, elsewhere; only then the old one goes.
+    SQLite opens files by their paths, which may lead anywhere on a disk that somebody else can write to. So it writes the
+    copy to ``spare``, elsewhere (empty: a temporary folder), and that is copied onto the disk. One there that is foreign,
+    broken, of a newer program or ``must_be_kept`` (it is given a descriptor) is kept under another name: which (empty:
+    none). Where there is no room for both, the old one goes first. Raises OSError, CatalogueTrouble.
     """
-    path = root + b"/" + CATALOGUE
-    beside = path + b".new"
-    try:
-        _write_beside(beside, write_copy, aside)
-    except OSError as error:
-        if not spare or not is_full(error) or not size_of_copy(root):
-            raise
-        with _written_to(spare, write_copy, error):
-            if not _fits_instead(spare, root) or _is_strange(path, spare) or must_be_kept(path):
+    here = root.descriptor
+    with _written(write_copy, spare) as ours:
+        try:
+            _copy_onto(root, ours, aside)
+        except OSError as error:
+            if not is_full(error) or not size_of_copy(root):
                 raise
-            os.unlink(path)
-            _write_beside(beside, lambda target: _copy(spare, target), aside)
-    strange = os.path.lexists(path) and (_is_strange(path, beside) or must_be_kept(path))
-    kept = _keep_beside(path) if strange else b""
-    os.rename(beside, path)
+            if not _fits_instead(ours, root) or _is_to_be_kept(root, ours, must_be_kept):
+                raise
+            os.unlink(CATALOGUE, dir_fd=here)
+            _copy_onto(root, ours, aside)
+        kept = b""
+        if exists(root, CATALOGUE) and _is_to_be_kept(root, ours, must_be_kept):
+            kept = _keep_beside(root)
+        os.rename(_BESIDE, CATALOGUE, src_dir_fd=here, dst_dir_fd=here)
     return kept
-
-
-def _write_beside(beside: bytes, write_copy: Callable[[bytes], None], aside: bytes) -> None:
-    # What keeps a file from being made is told better here than by SQLite.
-    os.close(create_file(beside, aside))
-    try:
-        write_copy(beside)
-        flush_paths([beside])
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
 
 
 @contextlib.contextmanager
-def _written_to(spare: bytes, write_copy: Callable[[bytes], None], trouble: OSError) -> Iterator[None]:
-    """The new copy lies there while this lasts. Raises ``trouble`` if it cannot."""
+def _written(write_copy: Callable[[bytes], None], spare: bytes) -> Iterator[int]:
+    """A descriptor to read the new copy from, which is gone at the end. Raises CatalogueTrouble."""
+    with contextlib.ExitStack() as stack:
+        if not spare:
+            spare = os.fsencode(stack.enter_context(tempfile.TemporaryDirectory())) + b"/" + CATALOGUE
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(spare)
+            descriptor = os.open(spare, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
+            stack.callback(os.unlink, spare)
+            write_copy(spare)
+        except OSError as error:
+            trouble = NoRoomForCopy if is_full(error) else CatalogueTrouble
+            raise trouble(
+                f"the copy of the catalogue for the disk cannot be written to {printable(os.path.dirname(spare))} first: "
+                f"{error.strerror}; what was copied is recorded: make room there, and try again"
+            ) from error
+        yield descriptor
+
+
+def _copy_onto(root: Folder, ours: int, aside: Aside) -> None:
+    """The copy lies beside the old one then, flushed. Raises OSError; nothing is left of it."""
+    # What keeps a file from being made is told here.
+    target = create_file(root, _BESIDE, aside)
     try:
-        _write_beside(spare, write_copy, os.path.dirname(spare))
-    except OSError:
-        raise trouble from None
-    try:
-        yield
-    finally:
+        size, done = os.fstat(ours).st_size, 0
+        while done < size and (count := os.sendfile(target, ours, done, min(_AT_ONCE, size - done))):
+            done += count
+        os.fsync(target)
+    except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(spare)
+            os.unlink(_BESIDE, dir_fd=root.descriptor)
+        raise
+    finally:
+        os.close(target)
 
 
-def _fits_instead(spare: bytes, root: bytes) -> bool:
-    """Whether what lies at ``spare`` has room on the disk once the copy there is gone."""
-    state = os.statvfs(root)
+def _fits_instead(ours: int, root: Folder) -> bool:
+    """Whether the new copy has room on the disk once the one there is gone."""
+    state = os.fstatvfs(root.descriptor)
     free = state.f_bavail * state.f_frsize + size_of_copy(root)
-    return os.stat(spare).st_size + _SLACK_BLOCKS * state.f_frsize <= free
+    return os.fstat(ours).st_size + _SLACK_BLOCKS * state.f_frsize <= free
 
 
-def _copy(source: bytes, target: bytes) -> None:
-    with open(source, "rb") as content, open(target, "wb") as copy:
-        shutil.copyfileobj(content, copy, 1 << 20)
-
-
-def write_leaflets(root: bytes, identity: DiskIdentity | None, aside: bytes) -> None:
-    """The restore script and, if the disk has a name, its README; durable. Raises OSError."""
+def write_leaflets(root: Folder, identity: DiskIdentity | None, aside: Aside) -> None:
+    """The restore script and, if the disk has a name, its README; durable, and for everybody to read. Raises OSError."""
     if identity is not None:
         written = time.strftime("%Y-%m-%d %H:%M")
-        _replace_if_other(root + b"/README.txt", stand_alone.readme(identity.name, identity.uuid, written).encode(), aside)
-    _replace_if_other(root + b"/distbackup-restore.py", stand_alone.restore_script(), aside)
+        _replace_if_other(root, b"README.txt", stand_alone.readme(identity.name, identity.uuid, written).encode(), aside)
+    _replace_if_other(root, b"distbackup-restore.py", stand_alone.restore_script(), aside)
 
 
-def _is_strange(path: bytes, ours: bytes) -> bool:
-    """Whether what lies at ``path`` is no file, cannot be read, or was written by another program, or a newer one."""
+def _is_to_be_kept(root: Folder, ours: int, must_be_kept: Callable[[int], bool]) -> bool:
+    """Whether the copy that lies there is no file, cannot be read, was written by another or a newer program, or must be."""
     try:
-        application, version = _read_header(path)
+        theirs = open_file(root, CATALOGUE)
     except OSError:
         return True
-    our_application, our_version = _read_header(ours)
-    return application != our_application or version > our_version
+    try:
+        application, version = _read_header(theirs)
+        our_application, our_version = _read_header(ours)
+        return application != our_application or version > our_version or must_be_kept(theirs)
+    except OSError:
+        return True
+    finally:
+        os.close(theirs)
 
 
-def _read_header(path: bytes) -> tuple[bytes, bytes]:
+def _read_header(descriptor: int) -> tuple[bytes, bytes]:
     """Application and version, which SQLite keeps at fixed places; empty where there is too little."""
-    header = read_file(path, 100)
+    header = os.pread(descriptor, 100, 0)
     return header[68:72], header[60:64]
 
 
-def _keep_beside(path: bytes) -> bytes:
+def _keep_beside(root: Folder) -> bytes:
     """Give it another name beside: which."""
     number = 1
-    while os.path.lexists(kept := path + b".kept-%d" % number):
+    while exists(root, kept := CATALOGUE + b".kept-%d" % number):
         number += 1
-    os.rename(path, kept)
+    os.rename(CATALOGUE, kept, src_dir_fd=root.descriptor, dst_dir_fd=root.descriptor)
     return kept
 
 
-def _replace_if_other(path: bytes, content: bytes, aside: bytes) -> None:
+def _replace_if_other(root: Folder, name: bytes, content: bytes, aside: Aside) -> None:
     with contextlib.suppress(OSError):
-        if read_file(path, len(content) + 1) == content:
+        if read_file(root, name, len(content) + 1) == content:
             return
-    if not is_file(path):
-        move_aside(path, aside)
+    if not is_file(root, name):
+        aside.take(root, name)
     try:
-        write_beside(path, content, aside)
+        write_beside(root, name, content, aside, READABLE)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(path + b".new")
+            os.unlink(name + b".new", dir_fd=root.descriptor)
         # Better an old one than no copy of the catalogue.
-        if not is_full(error) or not os.path.exists(path):
+        if not is_full(error) or not exists(root, name):
             raise

@@ -10,6 +10,9 @@ import ctypes
 import os
 from collections.abc import Iterable
 
+from distbackupd.store.folders import Folder
+from distbackupd.store.plain_files import open_file
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -28,6 +31,15 @@ def flush_paths(paths: Iterable[bytes]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def flush_file(folder: Folder, name: bytes) -> None:
+    """Flush one file of a folder; raises OSError."""
+    descriptor = open_file(folder, name)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def flushes_as_a_whole(filesystem_type: str) -> bool:

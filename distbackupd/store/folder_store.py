@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -11,26 +10,26 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from distbackupd.beneath import mount_of
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
-from distbackupd.model.disks import DiskIdentity, Space
+from distbackupd.model.disks import DiskIdentity, Footing, Space
 from distbackupd.model.errors import DiskFull, DiskReadOnly
 from distbackupd.model.text import printable
 from distbackupd.store import staging
 from distbackupd.store.answering import read_something, write_something
-from distbackupd.store.catalogue_copy import find_copies, replace_copy, size_of_copy, write_leaflets
-from distbackupd.store.flushing import flush_filesystem, flush_paths, flushes_as_a_whole
+from distbackupd.store.catalogue_copy import find_copies, open_copy, replace_copy, size_of_copy, write_leaflets
+from distbackupd.store.flushing import flush_file, flush_filesystem, flushes_as_a_whole
+from distbackupd.store.folders import Folder
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
-from distbackupd.store.plain_files import is_folder, make_folder, move_aside, open_file, remove_file
+from distbackupd.store.layout import Layout
+from distbackupd.store.plain_files import close_to_others, is_folder, make_folder, open_file, remove_file
 from distbackupd.store.room import space_on
 from distbackupd.store.session_token import read_token, write_token
 from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words, is_full
 from distbackupd.streams import hash_descriptor
 
-OBJECTS = b"distbackup-objects"
-UNFINISHED = b"distbackup-tmp"
-BAD_OBJECTS = b"bad-objects"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-_FOLDER = re.compile(rb"[0-9a-f]{3}")
+_MISSING = (FileNotFoundError, NotADirectoryError)
 _OLD_UNFINISHED = re.compile(
     rb"distbackup-tmp\.\d+\.\d+|"
     rb"(distbackup-(disk|session)\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
@@ -38,84 +37,104 @@ _OLD_UNFINISHED = re.compile(
 
 
 class FolderStore:
-    """See :class:`distbackupd.engine.ports.DiskStore`. ``root`` is where the layout lies; ``device``: a node in /dev."""
+    """See :class:`distbackupd.engine.ports.DiskStore`. ``root`` is where the layout lies; ``device``: a node in /dev.
+
+    The root is opened when it is first needed, and everything is reached beneath it until :meth:`close`.
+    """
 
     def __init__(self, root: bytes, filesystem_type: str, device: str = "") -> None:
         self.root = root.rstrip(b"/") or b"/"
         self._device = device
         self._filesystem_type = filesystem_type
-        self._objects = self.root + b"/" + OBJECTS
-        self._unfinished = self.root + b"/" + UNFINISHED
-        self._bad = self.root + b"/" + BAD_OBJECTS
-        self._folders: set[bytes] = set()
-        """Those of the 4096 folders that are surely there."""
+        self._layout = Layout(self.root)
+
+    def close(self) -> None:
+        """Let go of the disk, so that it can be unmounted."""
+        self._layout.close()
+
+    def footing(self) -> Footing | None:
+        """Its top folder, as it is held open; None: there is no folder."""
+        with in_words(self.root):
+            try:
+                root = self._layout.root
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return Footing(root.state.st_uid, root.state.st_mode, root.inode, mount_of(root.descriptor))
 
     def identity(self) -> DiskIdentity | None:
         """What the disk says it is; None where it says nothing. Raises DiskNotOurs when what it says is unreadable."""
         with in_words(self.root):
-            return read_identity(self.root)
+            try:
+                root = self._layout.root
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return read_identity(root, self.root)
 
     def write_identity(self, identity: DiskIdentity) -> None:
         """Durably make this a backup disk, or rename it."""
         with in_words(self.root):
-            write_beside(self.root + b"/" + FILE_NAME, identity_text(identity), self._bad)
+            write_beside(self._layout.root, FILE_NAME, identity_text(identity), self._layout.aside)
 
     def token(self) -> str:
         """What the last session left on the disk; empty where there is none that can be read."""
-        return read_token(self.root)
+        with in_words(self.root):
+            return read_token(self._layout.root)
 
     def leave_token(self, token: str) -> None:
         """Leave another token, durably."""
         with in_words(self.root):
-            write_token(self.root, token, self._bad)
+            write_token(self._layout.root, token, self._layout.aside)
 
     def prepare(self) -> None:
-        """Check that the disk can be written, and make the layout's folders. Raises DiskReadOnly, DiskTrouble."""
+        """Check that the disk can be written, and make the layout's folders, for nobody else to use.
+
+        Raises DiskReadOnly, DiskTrouble.
+        """
         with in_words(self.root):
-            if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+            if os.fstatvfs(self._layout.root.descriptor).f_flag & os.ST_RDONLY:
                 raise DiskReadOnly(
                     f"the disk at {printable(self.root)} is read-only; nothing was changed on it: "
                     "look for its write-protect switch, or check its file system"
                 )
-            for folder in (self._objects, self._unfinished):
-                make_folder(folder, self._bad)
-            self._folders = {name for name, _ in self._real_folders()}
+            self._layout.prepare()
 
     def space(self) -> Space:
         """Room as the file system tells it now."""
         with in_words(self.root):
-            folders = len(self._folders) or sum(1 for _ in self._real_folders())
-            return space_on(self.root, self._filesystem_type, folders, size_of_copy(self.root))
+            root = self._layout.root
+            return space_on(root.descriptor, self._filesystem_type, self._layout.count_folders(), size_of_copy(root))
 
     def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
         """Complete copies that an interrupted session left unfinished; all other leftovers are removed."""
         with in_words(self.root):
-            old = [self.root + b"/" + name for name in os.listdir(self.root) if _OLD_UNFINISHED.fullmatch(name)]
+            root, unfinished = self._layout.root, self._layout.unfinished
+            old = [(root, name) for name in root.names() if _OLD_UNFINISHED.fullmatch(name)]
             # A folder is nothing that this program puts there.
-            names = [name for name in os.listdir(self._unfinished) if not is_folder(self._unfinished + b"/" + name)]
+            names = [name for name in unfinished.names() if not is_folder(unfinished, name)]
         wanted = sizes([bytes.fromhex(name.decode()) for name in names if _DIGEST.fullmatch(name)])
         kept = []
         for name in names:
             digest = bytes.fromhex(name.decode()) if _DIGEST.fullmatch(name) else b""
             size = wanted.get(digest)
-            if size is not None and self._is_whole(self._unfinished + b"/" + name, digest, size, pulse):
+            if size is not None and self._is_whole(unfinished, name, size, pulse):
                 kept.append(StagedCopy(digest, size))
             else:
-                old.append(self._unfinished + b"/" + name)
+                old.append((unfinished, name))
         self._remove(old)
         return kept
 
     def stage_as_it_is(self, descriptor: int, size: int, pulse: Pulse) -> StagedCopy:
         """Copy at the most ``size`` bytes, whatever they are, hashing on the way. Thread-safe."""
-        path = self._unfinished + b"/restless-%d" % threading.get_ident()
-        digest, size = staging.stage_as_it_is(descriptor, path, self._bad, self.root, size, pulse)
+        name, desk = b"restless-%d" % threading.get_ident(), self._desk()
+        digest, size = staging.stage_as_it_is(descriptor, desk, name, size, pulse)
         with in_words(self.root):
-            os.rename(path, self._unfinished_path(digest))
+            here = desk.folder.descriptor
+            os.rename(name, digest.hex(), src_dir_fd=here, dst_dir_fd=here)
         return StagedCopy(digest, size)
 
     def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
         """Copy from ``descriptor`` to a temporary file, hashing on the way. Thread-safe."""
-        staging.stage(descriptor, self._unfinished_path(digest), self._bad, self.root, digest, size, pulse)
+        staging.stage(descriptor, self._desk(), digest, size, pulse)
         return StagedCopy(digest, size)
 
     def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
@@ -129,21 +148,23 @@ class FolderStore:
         names = sorted(copy.digest.hex().encode() for copy in staged)
         refused: set[bytes] = set()
         errors: list[OSError] = []
-        used = []
+        used: list[Folder] = []
         with in_words(self.root):
-            self._flush(self._unfinished + b"/" + name for name in names)
-        for folder, group in groupby(names, lambda name: name[:3]):
+            self._layout.must_stand()
+            unfinished = self._layout.unfinished
+            self._flush(files=[(unfinished, name) for name in names])
+        for number, group in groupby(names, lambda name: name[:3]):
             members = list(group)
             try:
-                self._make_folder(folder)
+                folder = self._layout.make_folder(number)
             except OSError as error:
                 errors.append(error)
                 refused.update(members)
                 continue
-            used.append(self._objects + b"/" + folder)
+            used.append(folder)
             for name in members:
                 try:
-                    self._place(name)
+                    used[-1] = folder = self._place(name, folder)
                 except OSError as error:
                     errors.append(error)
                     refused.add(name)
@@ -151,7 +172,7 @@ class FolderStore:
         if full is None:
             self._only_these(errors)
         with in_words(self.root):
-            self._flush([self._objects, self._unfinished, *used])
+            self._flush([self._layout.objects, unfinished, *used])
         unplaced = frozenset(bytes.fromhex(name.decode()) for name in refused)
         self.discard([copy for copy in staged if copy.digest in unplaced])
         if full is not None:
@@ -165,23 +186,26 @@ class FolderStore:
         """Remove staged copies; never fails."""
         for copy in staged:
             with contextlib.suppress(OSError):
-                remove_file(self._unfinished_path(copy.digest), self._bad)
+                remove_file(self._layout.unfinished, copy.digest.hex().encode(), self._layout.aside)
 
     def remove(self, digests: Iterable[bytes]) -> None:
         """Remove objects; one that is not there is no error, and one that cannot be removed stays."""
-        paths = [self._path(digest) for digest in digests]
-        self._remove(paths)
-        # A folder takes an inode and blocks too, and the disk may have few of either.
-        for folder in {os.path.dirname(path) for path in paths}:
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-                self._folders.discard(os.path.basename(folder))
+        names = sorted(digest.hex().encode() for digest in digests)
+        for number, group in groupby(names, lambda name: name[:3]):
+            try:
+                folder = self._layout.folder(number)
+            except OSError as error:
+                self._only_these([] if isinstance(error, _MISSING) else [error])
+                continue
+            self._remove((folder, name) for name in group)
+            # A folder takes an inode and blocks too, and the disk may have few of either.
+            self._layout.remove_if_empty(number)
 
     def size_of(self, digest: bytes) -> int | None:
         """Size of the object file, None where there is none, or nothing that could be one."""
         try:
-            state = os.lstat(self._path(digest))
-        except (FileNotFoundError, NotADirectoryError):
+            state = self._state_of(digest)
+        except _MISSING:
             return None
         except OSError:
             self.must_answer()
@@ -192,7 +216,7 @@ class FolderStore:
         """A descriptor to read an object from; raises OSError where this one cannot be opened, DiskTrouble."""
         try:
             return self._open(digest)
-        except (FileNotFoundError, NotADirectoryError):
+        except _MISSING:
             raise
         except OSError:
             self.must_answer()
@@ -203,9 +227,9 @@ class FolderStore:
         # FAT takes folders that it cannot read for empty ones, so what is missing is no proof of an answer.
         self.forget_cached()
         with in_words(self.root):
-            read_something(self.root)
+            read_something(self._layout.root)
             if by_writing:
-                write_something(self._unfinished, self._bad)
+                write_something(self._layout.unfinished, self._layout.aside)
 
     def forget_cached(self) -> None:
         """A driver in user space reads through the cache of the block device; the kernel's own drivers do not."""
@@ -229,7 +253,9 @@ class FolderStore:
             # Read directly (O_DIRECT) there would be no read-ahead, which is what makes a disk fast. This drops what is
             # clean, and nothing here is dirty: a copy is flushed before it is recorded.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            found = os.fstat(descriptor).st_size
+            state = os.fstat(descriptor)
+            close_to_others(descriptor, state)
+            found = state.st_size
             if found != size:
                 return CopyVerdict(digest, size, f"it has {found:,} bytes instead of {size:,}")
             _, actual = hash_descriptor(descriptor, found, pulse)
@@ -245,7 +271,7 @@ class FolderStore:
         inodes = {}
         for digest in digests:
             try:
-                inodes[digest] = os.lstat(self._path(digest)).st_ino
+                inodes[digest] = self._state_of(digest).st_ino
             except OSError:
                 # One damaged inode is no reason not to read the others.
                 inodes[digest] = 0
@@ -253,22 +279,25 @@ class FolderStore:
 
     def set_aside(self, digest: bytes) -> None:
         """Move a bad object out of the way, into ``bad-objects``; one that is not there, or cannot be moved, stays."""
+        name = digest.hex().encode()
         try:
-            move_aside(self._path(digest), self._bad)
+            self._layout.aside.take(self._layout.folder(name[:3]), name)
+        except _MISSING:
+            return
         except OSError as error:
             self._only_these([error])
 
     def objects(self) -> Iterator[tuple[bytes, int]]:
         """Digest and size of every object file, by digest. What cannot be looked at is left out."""
         with in_words(self.root):
-            folders = sorted(name for name, _ in self._real_folders())
+            folders = sorted(name for name, _ in self._layout.folders())
         for folder in folders:
             found = []
             # One folder or file that cannot be looked at is no reason not to see the others.
-            with contextlib.suppress(OSError), os.scandir(self._objects + b"/" + folder) as items:
-                for item in items:
-                    if _DIGEST.fullmatch(item.name) and item.name.startswith(folder):
-                        size = self.size_of(digest := bytes.fromhex(item.name.decode()))
+            with contextlib.suppress(OSError):
+                for name in self._layout.folder(folder).names():
+                    if _DIGEST.fullmatch(name) and name.startswith(folder):
+                        size = self.size_of(digest := bytes.fromhex(name.decode()))
                         if size is not None:
                             found.append((digest, size))
             yield from sorted(found)
@@ -277,10 +306,12 @@ class FolderStore:
         """When each of the layout's folders (0 to 4095) was changed, in nanoseconds; those that are no folders are not."""
         times = {}
         with in_words(self.root):
-            folders = sorted(self._real_folders(), key=lambda folder: folder[1])
+            folders = sorted(self._layout.folders(), key=lambda folder: folder[1])
+            objects = self._layout.objects if folders else None
         for name, _ in folders:
+            assert objects is not None
             with contextlib.suppress(OSError):
-                state = os.lstat(self._objects + b"/" + name)
+                state = os.stat(name, dir_fd=objects.descriptor, follow_symlinks=False)
                 if stat.S_ISDIR(state.st_mode):
                     times[int(name, 16)] = state.st_mtime_ns
         return times
@@ -290,12 +321,11 @@ class FolderStore:
         name = b"%03x" % folder
         wanted = {digest.hex().encode(): digest for digest in digests}
         try:
-            self._look_at_folder(name)
-            with os.scandir(self._objects + b"/" + name) as items:
+            with self._layout.folder(name).listed() as items:
                 for item in items:
-                    if item.name in wanted and item.is_file(follow_symlinks=False):
-                        del wanted[item.name]
-        except (FileNotFoundError, NotADirectoryError):
+                    if (found := os.fsencode(item.name)) in wanted and item.is_file(follow_symlinks=False):
+                        del wanted[found]
+        except _MISSING:
             pass
         except OSError:
             # Where a folder cannot be listed, files that are asked for by name may be there all the same.
@@ -303,59 +333,55 @@ class FolderStore:
         return list(wanted.values())
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
-        """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
+        """Names of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
         with in_words(self.root):
-            return find_copies(self.root, kept)
+            return find_copies(self._layout.root, kept)
+
+    def open_catalogue_copy(self, name: bytes) -> int:
+        """A descriptor to read one of them from; raises OSError where that one cannot be opened."""
+        return open_copy(self._layout.root, name)
 
     def save_catalogue(
         self,
         write_copy: Callable[[bytes], None],
-        must_be_kept: Callable[[bytes], bool] = lambda _path: False,
+        must_be_kept: Callable[[int], bool] = lambda _descriptor: False,
         spare: bytes = b"",
     ) -> bytes:
-        """Durably replace the disk's copy of the catalogue, its README and its restore script.
-
-        One that is foreign, broken, of a newer program or ``must_be_kept`` is kept under another name: which (empty: none).
-        ``spare``: a path elsewhere for the new one while there is no room for both.
-        """
+        """Durably replace the disk's copy of the catalogue, its README and its restore script. See the port."""
         identity = self.identity()
         with in_words(self.root):
-            kept = replace_copy(self.root, write_copy, must_be_kept, self._bad, spare)
-            write_leaflets(self.root, identity, self._bad)
-            self._flush([self.root])
-        return kept
+            root, aside = self._layout.root, self._layout.aside
+            kept = replace_copy(root, write_copy, must_be_kept, aside, spare)
+            write_leaflets(root, identity, aside)
+            self._flush([root])
+        return self.root.rstrip(b"/") + b"/" + kept if kept else b""
 
     def flush(self) -> None:
         """Everything written before survives a power cut when this returns."""
         with in_words(self.root):
-            self._flush([self._objects, self.root])
+            self._flush([self._layout.objects, self._layout.root])
 
-    def _real_folders(self) -> Iterator[tuple[bytes, int]]:
-        """Names and inodes of those of the layout's folders that are folders. Raises OSError."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._objects) as items:
-            for item in items:
-                if _FOLDER.fullmatch(item.name) and item.is_dir(follow_symlinks=False):
-                    yield item.name, item.inode()
+    def _desk(self) -> staging.Desk:
+        with in_words(self.root):
+            return staging.Desk(self._layout.unfinished, self._layout.aside, self.root)
 
     def _open(self, digest: bytes) -> int:
-        path = self._path(digest)
-        self._look_at_folder(digest.hex()[:3].encode())
-        return open_file(path)
+        name = digest.hex().encode()
+        return open_file(self._layout.folder(name[:3]), name)
 
-    def _look_at_folder(self, name: bytes) -> None:
-        """Raises OSError unless it is a real folder: not through a link to somewhere else."""
-        if name not in self._folders:
-            if not stat.S_ISDIR(os.lstat(self._objects + b"/" + name).st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            self._folders.add(name)
+    def _state_of(self, digest: bytes) -> os.stat_result:
+        name = digest.hex()
+        folder = self._layout.folder(name[:3].encode())
+        return os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
 
-    def _is_whole(self, path: bytes, digest: bytes, size: int, pulse: Pulse) -> bool:
+    def _is_whole(self, folder: Folder, name: bytes, size: int, pulse: Pulse) -> bool:
         try:
-            descriptor = open_file(path)
+            descriptor = open_file(folder, name)
         except OSError:
             return False
         try:
-            return os.fstat(descriptor).st_size == size and hash_descriptor(descriptor, size, pulse)[1] == digest
+            found = os.fstat(descriptor).st_size
+            return found == size and hash_descriptor(descriptor, size, pulse)[1].hex().encode() == name
         except OSError as error:
             self._only_these([error])
             return False
@@ -369,11 +395,11 @@ class FolderStore:
         missing = isinstance(error, FileNotFoundError)
         return CopyVerdict(digest, size, "it is missing" if missing else f"it cannot be read: {error.strerror}")
 
-    def _remove(self, paths: Iterable[bytes]) -> None:
+    def _remove(self, files: Iterable[tuple[Folder, bytes]]) -> None:
         errors = []
-        for path in paths:
+        for folder, name in files:
             try:
-                remove_file(path, self._bad)
+                remove_file(folder, name, self._layout.aside)
             except OSError as error:
                 errors.append(error)
         self._only_these(errors)
@@ -389,37 +415,24 @@ class FolderStore:
         if errors:
             self.must_answer(by_writing=True)
 
-    def _make_folder(self, name: bytes) -> None:
-        """See to it that the folder is there; what is no folder in its place is moved to ``bad-objects``. Raises OSError."""
-        if name not in self._folders:
-            make_folder(self._objects + b"/" + name, self._bad)
-            self._folders.add(name)
-
-    def _place(self, name: bytes) -> None:
-        """Give a flushed copy its final name. Raises OSError."""
-        old, new = self._unfinished + b"/" + name, self._objects + b"/" + name[:3] + b"/" + name
+    def _place(self, name: bytes, folder: Folder) -> Folder:
+        """Give a flushed copy its final name in its folder, or in the new one that had to be made. Raises OSError."""
+        old, objects = self._layout.unfinished.descriptor, self._layout.objects
         try:
-            os.rename(old, new)
+            os.rename(name, name, src_dir_fd=old, dst_dir_fd=folder.descriptor)
         except OSError:
             # A folder in the object's place, or something else in the place of its folder since that was looked at.
-            make_folder(os.path.dirname(new), self._bad)
-            if is_folder(new):
-                move_aside(new, self._bad)
-            os.rename(old, new)
+            folder = make_folder(objects, name[:3], self._layout.aside)
+            if is_folder(folder, name):
+                self._layout.aside.take(folder, name)
+            os.rename(name, name, src_dir_fd=old, dst_dir_fd=folder.descriptor)
+        return folder
 
-    def _path(self, digest: bytes) -> bytes:
-        name = digest.hex().encode()
-        return self._objects + b"/" + name[:3] + b"/" + name
-
-    def _unfinished_path(self, digest: bytes) -> bytes:
-        return self._unfinished + b"/" + digest.hex().encode()
-
-    def _flush(self, paths: Iterable[bytes]) -> None:
+    def _flush(self, folders: Iterable[Folder] = (), files: Iterable[tuple[Folder, bytes]] = ()) -> None:
         if flushes_as_a_whole(self._filesystem_type):
-            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                flush_filesystem(descriptor)
-            finally:
-                os.close(descriptor)
-        else:
-            flush_paths(paths)
+            flush_filesystem(self._layout.root.descriptor)
+            return
+        for folder, name in files:
+            flush_file(folder, name)
+        for folder in folders:
+            os.fsync(folder.descriptor)

@@ -10,22 +10,22 @@ import uuid
 from distbackupd.model.disks import DiskIdentity
 from distbackupd.model.errors import DiskNotOurs
 from distbackupd.model.text import printable
-from distbackupd.store.plain_files import NotAFile, create_file, read_file
+from distbackupd.store.folders import Folder
+from distbackupd.store.plain_files import PRIVATE, Aside, NotAFile, create_file, read_file
 
 FILE_NAME = b"distbackup-disk.json"
 _LARGEST = 65536
 
 
-def read_identity(root: bytes) -> DiskIdentity | None:
-    """What the disk says it is; None where it says nothing.
+def read_identity(root: Folder, place: bytes) -> DiskIdentity | None:
+    """What the disk at ``place`` says it is; None where it says nothing.
 
     Raises:
         DiskNotOurs: the file is there and says nothing usable.
     """
-    path = root + b"/" + FILE_NAME
     try:
-        content = read_file(path, _LARGEST)
-    except (FileNotFoundError, NotADirectoryError):
+        content = read_file(root, FILE_NAME, _LARGEST)
+    except FileNotFoundError:
         return None
     except NotAFile:
         content = b""
@@ -33,6 +33,7 @@ def read_identity(root: bytes) -> DiskIdentity | None:
         mapping = json.loads(content)
         return DiskIdentity(str(uuid.UUID(mapping["uuid"])), str(mapping.get("name") or ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        path = place.rstrip(b"/") + b"/" + FILE_NAME
         raise DiskNotOurs(
             f"{printable(path)} is damaged, so the disk cannot be recognised; nothing on it was touched: "
             "put the file right (its UUID is what 'dsb disk list --json' prints) and try again"
@@ -44,13 +45,13 @@ def identity_text(identity: DiskIdentity) -> bytes:
     return json.dumps({"uuid": identity.uuid, "name": identity.name}, indent=4).encode() + b"\n"
 
 
-def write_beside(path: bytes, content: bytes, aside: bytes) -> None:
+def write_beside(folder: Folder, name: bytes, content: bytes, aside: Aside, mode: int = PRIVATE) -> None:
     """Replace a small file durably: written beside, flushed, renamed, its folder flushed.
 
-    A folder that stands in the way of that goes to ``aside``. Raises OSError.
+    A folder that stands in the way of that goes aside. Raises OSError.
     """
-    beside = path + b".new"
-    descriptor = create_file(beside, aside)
+    beside, here = name + b".new", folder.descriptor
+    descriptor = create_file(folder, beside, aside, mode)
     try:
         view = memoryview(content)
         while view:
@@ -58,13 +59,9 @@ def write_beside(path: bytes, content: bytes, aside: bytes) -> None:
         os.fsync(descriptor)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(beside, dir_fd=here)
         raise
     finally:
         os.close(descriptor)
-    os.rename(beside, path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    os.rename(beside, name, src_dir_fd=here, dst_dir_fd=here)
+    os.fsync(here)

@@ -9,9 +9,9 @@ from distbackupd.model.disks import FAT_LARGEST_FILE, Space
 _FIXED_INODES = ("ext2", "ext3", "ext4")
 
 
-def space_on(root: bytes, filesystem_type: str, folders: int, catalogue: int) -> Space:
-    """The room on the file system that ``root`` lies on, and what is told of the layout there. Raises OSError."""
-    state = os.statvfs(root)
+def space_on(root: int, filesystem_type: str, folders: int, catalogue: int) -> Space:
+    """The room on the file system that the open ``root`` lies on, and what is told of the layout there. Raises OSError."""
+    state = os.fstatvfs(root)
     return Space(
         total=state.f_blocks * state.f_frsize,
         free=state.f_bavail * state.f_frsize,

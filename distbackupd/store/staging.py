@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from typing import NamedTuple
 
 from distbackupd.engine.ports import Pulse
 from distbackupd.model.errors import ContentDiffers, Interrupted, SourceChanged, SourceTrouble
-from distbackupd.store.plain_files import create_file
+from distbackupd.store.folders import Folder
+from distbackupd.store.plain_files import Aside, create_file
 from distbackupd.store.trouble import disk_trouble, in_words
 from distbackupd.streams import CHUNK, thread_buffer
 
@@ -16,8 +18,16 @@ _WRITE_BACK = 8 << 20
 """After so many bytes of a large copy the kernel is asked to write them out."""
 
 
-def stage(descriptor: int, path: bytes, aside: bytes, root: bytes, digest: bytes, size: int, pulse: Pulse) -> None:
-    """Copy from ``descriptor`` to ``path`` on the disk mounted at ``root``; a folder that stands there goes to ``aside``.
+class Desk(NamedTuple):
+    """Where copies are written: the open ``folder`` on the disk at ``place``. What stands in the way goes ``aside``."""
+
+    folder: Folder
+    aside: Aside
+    place: bytes
+
+
+def stage(descriptor: int, desk: Desk, digest: bytes, size: int, pulse: Pulse) -> None:
+    """Copy from ``descriptor`` to the file that is named by the digest.
 
     Raises ContentDiffers, SourceChanged, SourceTrouble, DiskTrouble, Interrupted.
     """
@@ -25,19 +35,19 @@ def stage(descriptor: int, path: bytes, aside: bytes, root: bytes, digest: bytes
         content = _read_source(descriptor, size + 1)
         if len(content) != size or hashlib.sha256(content).digest() != digest:
             raise ContentDiffers("its content is not what it was when it was hashed")
-        _write_small(path, aside, root, content)
+        _write_small(desk, digest.hex().encode(), content)
         pulse.beat(size)
     else:
-        _stage_large(descriptor, path, aside, root, digest, size, pulse)
+        _stage_large(descriptor, desk, digest, size, pulse)
 
 
-def stage_as_it_is(descriptor: int, path: bytes, aside: bytes, root: bytes, size: int, pulse: Pulse) -> tuple[bytes, int]:
+def stage_as_it_is(descriptor: int, desk: Desk, name: bytes, size: int, pulse: Pulse) -> tuple[bytes, int]:
     """Copy at the most ``size`` bytes, whatever they are; their hash and how many they were.
 
     Raises SourceTrouble, DiskTrouble, Interrupted.
     """
-    with in_words(root):
-        target = create_file(path, aside)
+    with in_words(desk.place):
+        target = create_file(desk.folder, name, desk.aside)
     state = hashlib.sha256()
     total = 0
     finished = False
@@ -48,26 +58,26 @@ def stage_as_it_is(descriptor: int, path: bytes, aside: bytes, root: bytes, size
                 raise Interrupted("stopped while a file was copied; it will be copied again")
             filled = memoryview(buffer)[: min(count, size - total)]
             state.update(filled)
-            with in_words(root):
+            with in_words(desk.place):
                 _write_all(target, filled)
             total += len(filled)
             pulse.beat(len(filled))
         if not total:
             raise SourceChanged("it is empty now")
-        with in_words(root):
+        with in_words(desk.place):
             os.fsync(target)
         finished = True
     finally:
         os.close(target)
         if not finished:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(name, dir_fd=desk.folder.descriptor)
     return state.digest(), total
 
 
-def _write_small(path: bytes, aside: bytes, root: bytes, content: bytes) -> None:
+def _write_small(desk: Desk, name: bytes, content: bytes) -> None:
     try:
-        target = create_file(path, aside)
+        target = create_file(desk.folder, name, desk.aside)
         try:
             written = os.write(target, content)
             while written < len(content):
@@ -76,11 +86,12 @@ def _write_small(path: bytes, aside: bytes, root: bytes, content: bytes) -> None
             os.close(target)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(path)
-        raise disk_trouble(error, root) from error
+            os.unlink(name, dir_fd=desk.folder.descriptor)
+        raise disk_trouble(error, desk.place) from error
 
 
-def _stage_large(descriptor: int, path: bytes, aside: bytes, root: bytes, digest: bytes, size: int, pulse: Pulse) -> None:
+def _stage_large(descriptor: int, desk: Desk, digest: bytes, size: int, pulse: Pulse) -> None:
+    name = digest.hex().encode()
     buffer = thread_buffer()
     view = memoryview(buffer)
     state = hashlib.sha256()
@@ -88,8 +99,8 @@ def _stage_large(descriptor: int, path: bytes, aside: bytes, root: bytes, digest
     sparse = os.fstat(descriptor).st_blocks * 512 < size
     zeros = bytes(CHUNK) if sparse else b""
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    with in_words(root):
-        target = create_file(path, aside)
+    with in_words(desk.place):
+        target = create_file(desk.folder, name, desk.aside)
     finished = False
     try:
         while count := _read_source_into(descriptor, buffer):
@@ -99,7 +110,7 @@ def _stage_large(descriptor: int, path: bytes, aside: bytes, root: bytes, digest
                 raise SourceChanged("it grew while it was copied")
             filled = view[:count]
             state.update(filled)
-            with in_words(root):
+            with in_words(desk.place):
                 # Not the view: memoryviews compare byte by byte.
                 if sparse and buffer.startswith(zeros if count == CHUNK else zeros[:count]):
                     os.lseek(target, count, os.SEEK_CUR)
@@ -113,7 +124,7 @@ def _stage_large(descriptor: int, path: bytes, aside: bytes, root: bytes, digest
                 begun = total
         if total != size or state.digest() != digest:
             raise ContentDiffers("its content is not what it was when it was hashed")
-        with in_words(root):
+        with in_words(desk.place):
             if sparse:
                 os.ftruncate(target, size)
             # What was written out early and failed is told to this descriptor for certain.
@@ -123,7 +134,7 @@ def _stage_large(descriptor: int, path: bytes, aside: bytes, root: bytes, digest
         os.close(target)
         if not finished:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(name, dir_fd=desk.folder.descriptor)
 
 
 def _write_all(descriptor: int, view: memoryview) -> None:

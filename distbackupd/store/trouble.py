@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from distbackupd.model.errors import DiskFull, DiskGone, DiskReadOnly, DiskTrouble
+from distbackupd.model.errors import DiskForbidden, DiskFull, DiskGone, DiskReadOnly, DiskTrouble
 from distbackupd.model.text import printable
 
 _GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ENOTCONN, errno.EREMOTEIO)
@@ -37,7 +37,10 @@ def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
             "look for its write-protect switch, or check its file system"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return DiskReadOnly(f"the disk at {place} may not be written by this user; nothing was changed on it")
+        return DiskForbidden(
+            f"the disk at {place} may not be read or written by this user, for what lies on it is its owner's alone; "
+            "nothing was changed on it: ask as root"
+        )
     if error.errno in _GONE:
         return DiskGone(
             f"the disk at {place} does not answer any more ({error.strerror}); what was recorded before is safe: "

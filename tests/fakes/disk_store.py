@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
-from distbackupd.model.disks import DiskIdentity, Space, footprint
+from distbackupd.model.disks import DiskIdentity, Footing, Space, footprint
 from distbackupd.model.errors import ContentDiffers, DiskFull, DiskGone, DiskReadOnly, Interrupted
 
 BLOCK = 4096
@@ -57,6 +57,12 @@ class FakeDiskStore:
     def power_cut(self) -> None:
         """What was not flushed is as it was at the last flush."""
         self.objects_, self.unfinished = dict(self._durable[0]), dict(self._durable[1])
+
+    def close(self) -> None:
+        pass
+
+    def footing(self) -> Footing:
+        return Footing(os.geteuid(), 0o40700, 1)
 
     def identity(self) -> DiskIdentity | None:
         self._work(counts=False)
@@ -196,10 +202,13 @@ class FakeDiskStore:
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         return []
 
+    def open_catalogue_copy(self, name: bytes) -> int:
+        raise FileNotFoundError(name)
+
     def save_catalogue(
         self,
         write_copy: Callable[[bytes], None],
-        must_be_kept: Callable[[bytes], bool] = lambda _path: False,
+        must_be_kept: Callable[[int], bool] = lambda _descriptor: False,
         spare: bytes = b"",
     ) -> bytes:
         self._work()

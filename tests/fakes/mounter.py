@@ -212,6 +212,7 @@ class FakeMounter:
             filesystem_uuid=volume.filesystem_uuid,
             read_only=disk.write_protected,
             ours=disk.ours,
+            on_device=True,
         )
 
     def _free_folder(self, disk: _Disk, name: str) -> Path:

@@ -313,5 +313,5 @@ def test_an_ordinary_user_is_told_to_mount_or_ask_root(dsb: Dsb, disk: LoopDisk,
     assert "'one' is " in told
     with mounted_at(disk.device, tmp_path / "disk") as root:
         told = dsb.refused(4, "backup", "one", user=NOBODY)
-        assert f"the disk at {root} may not be written by this user; nothing was changed on it" in told
+        assert f"the disk at {root} may not be read or written by this user, for what lies on it is its owner's" in told
     assert subprocess.run(["mountpoint", "-q", tmp_path / "mounted" / "one"], check=False).returncode != 0

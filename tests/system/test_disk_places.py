@@ -79,6 +79,9 @@ def test_subvolumes_of_one_file_system_are_one_place(dsb: Dsb, tmp_path: Path) -
 def test_what_lies_on_no_device_is_no_disk(dsb: Dsb, tmp_path: Path) -> None:
     with mounted_at("none", tmp_path / "memory", "-t", "tmpfs") as memory:
         assert "it lies on tmpfs, on no device of this machine" in dsb.refused(2, "disk", "add", "one", memory)
+        told = dsb.refused(2, "disk", "add", "one", memory, "--folder")
+        assert told.startswith(f"others may write to the folder {memory}, so they could exchange what lies there; nothing ")
+        memory.chmod(0o755)
         dsb.ok("disk", "add", "one", memory, "--folder")
 
 

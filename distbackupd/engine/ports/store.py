@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.working import Pulse
-from distbackupd.model.disks import DiskIdentity, Space
+from distbackupd.model.disks import DiskIdentity, Footing, Space
 
 
 class StagedCopy(NamedTuple):
@@ -29,7 +29,9 @@ class CopyVerdict(NamedTuple):
 
 
 class DiskStore(Protocol):
-    """The layout on one mounted backup disk. Every method raises DiskTrouble when the disk fails.
+    """The layout on one mounted backup disk, held open until :meth:`close`. Methods raise DiskTrouble when the disk fails.
+
+    Everything is reached beneath its root, which is opened once: no link is followed there, and no other mount entered.
 
     One file or folder that fails, or that is something else (a FIFO, a link, a folder in an object's place), is no trouble
     of the disk: it counts as missing or bad, all others are reached as before. Nothing is followed, nothing hangs.
@@ -37,6 +39,12 @@ class DiskStore(Protocol):
     Durability: after :meth:`commit` returned, the bytes and the folder entries of its copies survive a power cut.
     ``stage`` and ``check`` may be called from several threads at once.
     """
+
+    def close(self) -> None:
+        """Let go of the disk, so that it can be unmounted; may be called again. What is used afterwards is opened anew."""
+
+    def footing(self) -> Footing | None:
+        """Its top folder, as it is held open; None: there is no folder."""
 
     def identity(self) -> DiskIdentity | None:
         """What the disk says it is; None where it says nothing. Raises DiskNotOurs when what it says is unreadable."""
@@ -134,17 +142,20 @@ class DiskStore(Protocol):
         """
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
-        """Paths of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
+        """Names of the catalogue's copy and, if ``kept``, of the last that are kept beside it; there may be none."""
+
+    def open_catalogue_copy(self, name: bytes) -> int:
+        """A descriptor to read one of them from, a regular file; raises OSError where that one cannot be opened."""
 
     def save_catalogue(
-        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[bytes], bool] = ..., spare: bytes = b""
+        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[int], bool] = ..., spare: bytes = b""
     ) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
-        ``write_copy`` writes a complete copy to the path it is given. Where the disk has no room for the new copy beside
-        the old one, it is first written to ``spare``, elsewhere (empty: then this fails); the old one goes then. A
-        ``distbackup.sqlite`` that is foreign, newer, or of which ``must_be_kept`` says so is kept beside it: where (empty:
-        there was none). Raises DiskFull; the old one is still there then.
+        ``write_copy`` writes a complete copy to the path it is given: ``spare``, which is not on the disk (empty: a
+        temporary file). Where the disk has no room for it beside the old one, that one goes first. A ``distbackup.sqlite``
+        that is foreign, newer, or of which ``must_be_kept``, given a descriptor of it, says so is kept beside it: where
+        (empty: there was none). Raises DiskFull, NoRoomForCopy if ``spare`` has none; the old one is still there then.
         """
 
     def flush(self) -> None:

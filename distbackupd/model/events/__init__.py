@@ -13,7 +13,6 @@ scans and files · ``standing`` the brake, a pause, a wrong clock, remarks.
 from distbackupd.model.events.base import DiskEvent, Event
 from distbackupd.model.events.contents import BadCopyFound, ContentLost, CopiesGone, CopiesMended, SourceHealed, SourceRotted
 from distbackupd.model.events.sessions import (
-    DiskNotAsLeft,
     DiskNotSeen,
     DiskRefused,
     DiskWanted,
@@ -58,7 +57,6 @@ __all__ = [
     "CopiesGone",
     "CopiesMended",
     "DiskEvent",
-    "DiskNotAsLeft",
     "DiskNotSeen",
     "DiskRefused",
     "DiskWanted",

@@ -27,32 +27,6 @@ class SessionStarted(DiskEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class DiskNotAsLeft(DiskEvent):
-    """A disk is not what its last session left. ``gained`` and ``lost``: objects more and fewer than were known on it."""
-
-    MESSAGE_ID: ClassVar[str] = "c81d4e2f60a94b7395f3d0b6e7a2185c"
-    severity: ClassVar[int] = 4
-    gained: int
-    lost: int
-
-    @property
-    def sentence(self) -> str:
-        found = f"{self.gained:,} objects more and {self.lost:,} fewer than was known"
-        return (
-            f"{self.disk}: it is not as its last session left it (an older image, or a clone was used meanwhile), so it was "
-            f"looked through before anything was believed: it holds {found}"
-        )
-
-    @property
-    def public_sentence(self) -> str:
-        return self.sentence
-
-    @property
-    def figures(self) -> dict[str, Figure]:
-        return {"GAINED": self.gained, "LOST": self.lost}
-
-
-@dataclass(frozen=True, slots=True)
 class SessionFinished(DiskEvent):
     """A session came to its end. ``unplug`` tells whether the program unmounted the disk itself."""
 

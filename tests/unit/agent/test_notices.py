@@ -28,7 +28,6 @@ from distbackupd.model.events import (
     ContentsChanged,
     CopiesGone,
     CopiesMended,
-    DiskNotAsLeft,
     DiskNotSeen,
     DiskRefused,
     DiskWanted,
@@ -69,7 +68,7 @@ REFUSED = DiskRefused("photos-03", "it is a clone of another plugged-in disk")
 LOCKED = SourceLocked(b"/videos", "its folder is empty")
 ONE_OF_EACH = [
     STARTED, FINISHED, OFF, NOT_OFF, FAILED, BAD, WANTED, UNSEEN, REFUSED, LOCKED,
-    CopiesGone("photos-03", "u3", 200, 3), DiskNotAsLeft("photos-03", "u3", 1, 2),
+    CopiesGone("photos-03", "u3", 200, 3),
     ROTTED, LOST, CopiesMended("photos-03", "u3", 2), SourceHealed(b"/photos/a.jpg", b"/photos/a.jpg.replaced-2026-11-26"),
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     DriveInUse("photos-03", "u3", "/media/me/films"),

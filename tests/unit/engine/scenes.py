@@ -16,7 +16,7 @@ from distbackupd.catalogue.database import FILE_NAME
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import DiskStore, Pulse, Stop
 from distbackupd.engine.scan import ScanOptions, scan
-from distbackupd.engine.session import SessionOptions, run_session
+from distbackupd.engine.session import SessionOptions, run_session_at
 from distbackupd.engine.timekeeping import SteadyClock, look_at_clock
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount
@@ -161,7 +161,7 @@ class Scene:
         look_at_clock(self.bench)
         current = self.catalogue.disks.find(disk.uuid)
         options = SessionOptions(policy or Policy(), VerificationOptions(share=share))
-        return run_session(self.bench, current, current.last_path, self.mount(current), options, stop)
+        return run_session_at(self.bench, current, current.last_path, self.mount(current), options, stop)
 
     def mount(self, disk: BackupDisk) -> Mount:
         return Mount(disk.last_path, "/dev/fake", "ext4")

@@ -15,8 +15,8 @@ from distbackupd.engine import looking
 from distbackupd.engine.enrolment import refresh
 from distbackupd.engine.looking import look_again, look_at_disk
 from distbackupd.model.disks import BackupDisk, Mount
-from distbackupd.model.errors import DiskFull, DiskGone, DiskTrouble, Interrupted
-from distbackupd.model.events import CopiesGone, DiskNotAsLeft, Remark, SessionFailed
+from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskTrouble, Interrupted
+from distbackupd.model.events import CopiesGone, DiskRefused, Remark, SessionFailed
 from distbackupd.planning.listing import FOLDERS, LISTED_SHARE
 from distbackupd.store.folder_store import FolderStore
 from tests.fakes.disk_store import FakeDiskStore
@@ -112,7 +112,7 @@ def test_a_disk_that_is_as_it_was_left_is_listed_in_part_and_nothing_is_told(
         seen |= set(store.listed)
     assert seen == {int(sha256(content).hex()[:3], 16) for content in CONTENTS}
     assert not scene.reporter.told(CopiesGone)
-    assert not scene.reporter.told(DiskNotAsLeft)
+    assert not scene.reporter.told(DiskRefused)
     scene.assert_complete(disk)
 
 
@@ -171,8 +171,8 @@ def test_a_disk_that_stops_answering_while_it_is_listed_has_lost_nothing(
 
     monkeypatch.setattr(store, "must_answer", fail)
     before = scene.held(disk)
-    for token in (store.token_, "another one"):
-        store.token_ = token
+    for token in (now(scene, disk).token, ""):  # compared, or walked because there is none yet
+        scene.catalogue.disks.record_token(disk.id, token, "")
         with pytest.raises(DiskTrouble):
             scene.back_up(disk)
         assert scene.held(disk) == before
@@ -215,7 +215,21 @@ def test_each_session_leaves_another_token(scene: Scene, disk: BackupDisk) -> No
     assert len(tokens) == 3
 
 
-def test_an_older_image_of_the_disk_is_walked_before_anything_is_believed(scene: Scene, disk: BackupDisk) -> None:
+def refuse(scene: Scene, disk: BackupDisk) -> None:
+    """No session begins; nothing on the disk is touched, and nothing that is known of it changes but that it is hearsay."""
+    held, store = scene.held(disk), scene.store(disk)
+    before = state_of(store), store.operations
+    with pytest.raises(DiskNotOurs, match="say 'dsb disk refresh one'"):
+        scene.back_up(disk)
+    assert (state_of(store), store.operations) == before
+    assert scene.held(disk) == held
+    assert "is not as the last session left 'one'" in scene.reporter.told(DiskRefused)[-1].sentence
+    assert now(scene, disk).catalogue_generation == -1
+
+
+def test_an_older_image_gets_nothing_and_no_credit_until_somebody_takes_it_for_the_disk(
+    scene: Scene, disk: BackupDisk
+) -> None:
     store = scene.store(disk)
     old = state_of(store)
     scene.write("new", "new content")
@@ -224,45 +238,53 @@ def test_an_older_image_of_the_disk_is_walked_before_anything_is_believed(scene:
     scene.back_up(disk)
     set_back(store, old)
     scene.catalogue.disks.record_verified(disk.id, [1, 2], 5)
-    finished = scene.back_up(disk)
-    (told,) = scene.reporter.told(DiskNotAsLeft)
-    assert (told.gained, told.lost) == (0, 1)
-    assert finished.copied_objects == 1
+    refuse(scene, disk)
+    assert refresh(scene.bench, now(scene, disk), store) == (0, 1)
     assert scene.catalogue.disks.verified_at(disk.id) == {}
+    finished = scene.back_up(disk)
+    assert finished.copied_objects == 1
     scene.assert_true(disk)
     assert sha256("new content") in scene.held(disk)
 
 
-def test_two_clones_used_in_turn_are_each_walked(scene: Scene, disk: BackupDisk) -> None:
+def test_of_two_clones_only_the_one_that_was_used_last_goes_on(scene: Scene, disk: BackupDisk) -> None:
     store = scene.store(disk)
-    other = state_of(store)
-    for number in range(3):
-        scene.write(f"new{number}", f"new {number}")
-        scene.scan()
-        mine = state_of(store)
-        set_back(store, other)
-        scene.back_up(disk)
-        scene.assert_true(disk)
-        other = mine
-    assert len(scene.reporter.told(DiskNotAsLeft)) == 2, "the first time nobody can know"
+    clone = state_of(store)
+    scene.back_up(disk)
+    genuine = state_of(store)
+    set_back(store, clone)
+    refuse(scene, disk)
+    set_back(store, genuine)
+    scene.back_up(disk)
+    scene.assert_complete(disk)
+    assert now(scene, disk).catalogue_generation >= 0
 
 
 @pytest.mark.parametrize("token", ["", "another"])
-def test_a_disk_without_the_token_is_told_even_if_nothing_is_missing(scene: Scene, disk: BackupDisk, token: str) -> None:
+def test_a_disk_without_the_token_is_refused_even_if_nothing_is_missing(scene: Scene, disk: BackupDisk, token: str) -> None:
     scene.store(disk).token_ = token
+    refuse(scene, disk)
+    refresh(scene.bench, now(scene, disk), scene.store(disk))
     scene.back_up(disk)
-    (told,) = scene.reporter.told(DiskNotAsLeft)
-    assert (told.gained, told.lost) == (0, 0)
-    assert "it was looked through before anything was believed" in told.sentence
-    scene.back_up(disk)
-    assert len(scene.reporter.told(DiskNotAsLeft)) == 1
+    scene.assert_complete(disk)
+
+
+def test_nothing_is_deleted_elsewhere_while_a_disk_came_as_another(scene: Scene, disk: BackupDisk) -> None:
+    other = scene.add_disk("two")
+    scene.back_up(other)
+    scene.store(disk).token_ = "another"
+    refuse(scene, disk)
+    (scene.real / "file3").unlink()
+    scene.scan()
+    scene.back_up(other)
+    assert "nothing is deleted here until one was looked through" in str(scene.reporter.told(Remark)[-1].sentence)
 
 
 def test_a_disk_from_before_there_were_tokens_is_walked_once_and_quietly(scene: Scene, disk: BackupDisk) -> None:
     scene.catalogue.disks.record_token(disk.id, "", "")
     scene.store(disk).token_ = ""
     scene.back_up(disk)
-    assert scene.reporter.told(DiskNotAsLeft) == scene.reporter.told(Remark) == []
+    assert scene.reporter.told(DiskRefused) == scene.reporter.told(Remark) == []
     assert now(scene, disk).token
     scene.catalogue.disks.record_token(disk.id, "", "")
     lose(scene, disk, CONTENTS[1])
@@ -293,7 +315,7 @@ def test_a_crash_between_the_disk_and_the_catalogue_makes_no_stranger_of_it(
             scene.back_up(disk)
     monkeypatch.undo()
     scene.back_up(disk)
-    assert scene.reporter.told(DiskNotAsLeft) == []
+    assert scene.reporter.told(DiskRefused) == []
     scene.assert_complete(disk)
 
 
@@ -310,7 +332,7 @@ def test_a_full_disk_has_no_room_for_a_token_and_is_no_stranger(
         scene.back_up(disk)
     monkeypatch.undo()
     scene.back_up(disk)
-    assert scene.reporter.told(DiskNotAsLeft) == []
+    assert scene.reporter.told(DiskRefused) == []
 
 
 def test_a_dropped_disk_that_comes_again_is_walked(scene: Scene, disk: BackupDisk) -> None:
@@ -321,12 +343,12 @@ def test_a_dropped_disk_that_comes_again_is_walked(scene: Scene, disk: BackupDis
     scene.assert_complete(disk)
 
 
-def test_look_again_walks_a_stranger_and_believes_what_is_as_it_was_left(scene: Scene, disk: BackupDisk) -> None:
+def test_look_again_walks_what_has_no_token_yet_and_believes_what_is_as_it_was_left(scene: Scene, disk: BackupDisk) -> None:
     store = scene.store(disk)
     lose(scene, disk, CONTENTS[1])
     look_again(scene.bench, now(scene, disk), store)
     assert sha256(CONTENTS[1]) in scene.held(disk), "that is what verifying is for"
-    store.token_ = "another"
+    scene.catalogue.disks.record_token(disk.id, "", "")
     look_again(scene.bench, now(scene, disk), store)
     assert sha256(CONTENTS[1]) not in scene.held(disk)
     assert store.token_ == now(scene, disk).token
@@ -340,7 +362,7 @@ def test_refresh_notes_how_the_disk_is_left(scene: Scene, disk: BackupDisk) -> N
     store.listed.clear()
     finished = scene.back_up(disk)
     assert finished.copied_objects == 1
-    assert scene.reporter.told(DiskNotAsLeft) == []
+    assert scene.reporter.told(DiskRefused) == []
 
 
 # --- on a real folder ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from distbackupd.engine.ports import StagedCopy
 from distbackupd.model.disks import DiskIdentity
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.store.folder_store import FolderStore
+from tests.bed import loop_disks
 from tests.bed.fault_disk import fault_disk
-from tests.bed.loop_disks import make_image, mounted_at, plugged, run
+from tests.bed.loop_disks import make_image, plugged, run
 from tests.fakes.stopping import Never
 
 NEVER = Never()
@@ -75,8 +77,24 @@ IN_A_FOLDERS_PLACE = [
 ]
 
 
+@contextmanager
+def mounted_at(*words: Any) -> Iterator[Path]:
+    """Mounted until the stores there are closed."""
+    with loop_disks.mounted_at(*words) as mounted:
+        try:
+            yield mounted
+        finally:
+            while _OPENED:
+                _OPENED.pop().close()
+
+
+_OPENED: list[FolderStore] = []
+"""Stores that hold the disk of the test that is running."""
+
+
 def open_store(root: Path) -> FolderStore:
     store = FolderStore(os.fsencode(root), "ext4")
+    _OPENED.append(store)
     store.prepare()
     return store
 
@@ -215,7 +233,7 @@ def test_save_catalogue_finds_its_way_round_what_stands_there(
     (root / name).unlink(missing_ok=True)
     obstacle(root / name)
     store = open_store(root)
-    assert store.catalogue_copies() == ([] if name == "distbackup.sqlite" else [os.fsencode(root / "distbackup.sqlite")])
+    assert store.catalogue_copies() == ([] if name == "distbackup.sqlite" else [b"distbackup.sqlite"])
     store.save_catalogue(lambda path: Path(os.fsdecode(path)).write_bytes(HEADER) and None)
     assert (root / "distbackup.sqlite").read_bytes() == HEADER
     assert (root / "README.txt").is_file()

@@ -7,16 +7,27 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distbackupd.engine.ports import StagedCopy
 from distbackupd.model.disks import FAT_LARGEST_FILE, DiskIdentity
-from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, SourceTrouble
+from distbackupd.model.errors import (
+    DiskFull,
+    DiskGone,
+    DiskNotOurs,
+    DiskReadOnly,
+    DiskTrouble,
+    NoRoomForCopy,
+    SourceTrouble,
+)
 from distbackupd.store.folder_store import FolderStore
+from tests.bed import loop_disks
 from tests.bed.fault_disk import fault_disk
-from tests.bed.loop_disks import loop_disk, mounted_at
+from tests.bed.loop_disks import loop_disk
 from tests.fakes.stopping import Never
 
 NEVER = Never()
@@ -31,8 +42,24 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+@contextmanager
+def mounted_at(*words: Any) -> Iterator[Path]:
+    """Mounted until the stores there are closed."""
+    with loop_disks.mounted_at(*words) as mounted:
+        try:
+            yield mounted
+        finally:
+            while _OPENED:
+                _OPENED.pop().close()
+
+
+_OPENED: list[FolderStore] = []
+"""Stores that hold the disk of the test that is running."""
+
+
 def open_store(root: Path, kind: str = "ext4") -> FolderStore:
     store = FolderStore(os.fsencode(root), kind)
+    _OPENED.append(store)
     store.prepare()
     return store
 
@@ -170,12 +197,13 @@ def test_save_catalogue_strange_one_is_kept_beside(root: Path, content: bytes) -
     assert (root / "distbackup.sqlite.kept-2").read_bytes() == b"another"
 
 
-def test_save_catalogue_place_that_takes_no_copy_is_disk_trouble(root: Path) -> None:
+def test_save_catalogue_where_no_copy_can_be_written_first_is_no_trouble_of_the_disk(root: Path) -> None:
     def fail(path: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-    with pytest.raises(DiskFull):
+    with pytest.raises(NoRoomForCopy):
         open_store(root).save_catalogue(fail)
+    assert listing(root) == []
 
 
 # --- real disks ------------------------------------------------------------------------------------------------------
@@ -229,6 +257,7 @@ def test_prepare_read_only_disk_says_so_and_changes_nothing(tmp_path: Path, bloc
             disk.plug(read_only=True)
         with mounted_at(disk.device, tmp_path / "mnt", "-o", "ro") as mounted:
             store = FolderStore(os.fsencode(mounted), "ext4")
+            _OPENED.append(store)
             with pytest.raises(DiskReadOnly, match="read-only; nothing was changed"):
                 store.prepare()
             with pytest.raises(DiskReadOnly):

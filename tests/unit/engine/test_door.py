@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from distbackupd.engine.door import find_disk, find_disk_at, locate, recognise
 from distbackupd.engine.enrolment import enrol
-from distbackupd.engine.recognition import find_disk, find_disk_at, locate, recognise
 from distbackupd.model.disks import BackupDisk, DiskIdentity
 from distbackupd.model.errors import DiskNotOurs, DiskTrouble, UsageError
 from distbackupd.store.folder_store import FolderStore
@@ -39,15 +39,6 @@ def test_recognise_disk_that_says_nothing_or_is_another_is_refused_untouched() -
     with pytest.raises(DiskNotOurs, match=r"is 'other' \(0000"):
         recognise(store, a_disk(), b"/mnt")
     assert store.operations == 0
-
-
-def test_recognise_renamed_disk_gets_its_name_only_if_it_may() -> None:
-    store = FakeDiskStore()
-    store.who = DiskIdentity(UUID, "old")
-    recognise(store, a_disk(), b"/mnt", rename=False)
-    assert store.who.name == "old"
-    recognise(store, a_disk(), b"/mnt")
-    assert store.who.name == "one"
 
 
 def test_find_disk_unknown_name_tells_which_there_are(scene: Scene) -> None:
