@@ -261,7 +261,8 @@ def _says_so(bench: Bench, disk: BackupDisk, root: bytes, mount: Mount, forbidde
         with _open(bench, root, mount) as store:
             identity = store.identity()
     except DiskForbidden as trouble:
-        forbidden.append(trouble)
+        if root == disk.last_path or mount.filesystem_uuid == disk.filesystem_uuid:
+            forbidden.append(trouble)
         return False
     except DiskTrouble:
         return False

@@ -47,9 +47,11 @@ class FolderStore:
         self._device = device
         self._filesystem_type = filesystem_type
         self._layout = Layout(self.root)
+        self._desk: staging.Desk | None = None
 
     def close(self) -> None:
         """Let go of the disk, so that it can be unmounted."""
+        self._desk = None
         self._layout.close()
 
     def footing(self) -> Footing | None:
@@ -96,6 +98,7 @@ class FolderStore:
                     f"the disk at {printable(self.root)} is read-only; nothing was changed on it: "
                     "look for its write-protect switch, or check its file system"
                 )
+            self._desk = None
             self._layout.prepare()
 
     def space(self) -> Space:
@@ -125,7 +128,7 @@ class FolderStore:
 
     def stage_as_it_is(self, descriptor: int, size: int, pulse: Pulse) -> StagedCopy:
         """Copy at the most ``size`` bytes, whatever they are, hashing on the way. Thread-safe."""
-        name, desk = b"restless-%d" % threading.get_ident(), self._desk()
+        name, desk = b"restless-%d" % threading.get_ident(), self._where_to_write()
         digest, size = staging.stage_as_it_is(descriptor, desk, name, size, pulse)
         with in_words(self.root):
             here = desk.folder.descriptor
@@ -134,7 +137,7 @@ class FolderStore:
 
     def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
         """Copy from ``descriptor`` to a temporary file, hashing on the way. Thread-safe."""
-        staging.stage(descriptor, self._desk(), digest, size, pulse)
+        staging.stage(descriptor, self._where_to_write(), digest, size, pulse)
         return StagedCopy(digest, size)
 
     def commit(self, staged: Sequence[StagedCopy]) -> frozenset[bytes]:
@@ -361,9 +364,11 @@ class FolderStore:
         with in_words(self.root):
             self._flush([self._layout.objects, self._layout.root])
 
-    def _desk(self) -> staging.Desk:
-        with in_words(self.root):
-            return staging.Desk(self._layout.unfinished, self._layout.aside, self.root)
+    def _where_to_write(self) -> staging.Desk:
+        if self._desk is None:
+            with in_words(self.root):
+                self._desk = staging.Desk(self._layout.unfinished, self._layout.aside, self.root)
+        return self._desk
 
     def _open(self, digest: bytes) -> int:
         name = digest.hex().encode()
@@ -417,12 +422,12 @@ class FolderStore:
 
     def _place(self, name: bytes, folder: Folder) -> Folder:
         """Give a flushed copy its final name in its folder, or in the new one that had to be made. Raises OSError."""
-        old, objects = self._layout.unfinished.descriptor, self._layout.objects
+        old = self._layout.unfinished.descriptor
         try:
             os.rename(name, name, src_dir_fd=old, dst_dir_fd=folder.descriptor)
         except OSError:
             # A folder in the object's place, or something else in the place of its folder since that was looked at.
-            folder = make_folder(objects, name[:3], self._layout.aside)
+            folder = make_folder(self._layout.objects, name[:3], self._layout.aside)
             if is_folder(folder, name):
                 self._layout.aside.take(folder, name)
             os.rename(name, name, src_dir_fd=old, dst_dir_fd=folder.descriptor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from weakref import WeakSet
 from distbackupd.beneath import open_beneath
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
-_OPEN_AT_ONCE = 256
-"""So many of the 4096 folders for objects; a process may usually have 1024 files open."""
+_ALL = 4096
+"""Folders for objects there are on a disk; a session goes round them all with each batch."""
+_OTHER_FILES = 700
+"""So many files more than folders of one disk may be open."""
 _OTHERS = 0o077
 
 
@@ -89,13 +92,9 @@ class Folder:
     @contextlib.contextmanager
     def listed(self) -> Iterator[Iterator[os.DirEntry[str]]]:
         """What is in it, each name a ``str`` for ``os.fsencode``. Raises OSError, also while it is gone through."""
-        # A descriptor of its own: how far it was read is remembered with the open file.
-        descriptor = os.open(b".", _FOLDER | os.O_CLOEXEC, dir_fd=self.descriptor)
-        try:
-            with os.scandir(descriptor) as items:
-                yield items
-        finally:
-            os.close(descriptor)
+        # How far it was read is remembered with the open folder; it is wound back when this ends. For one thread at a time.
+        with os.scandir(self.descriptor) as items:
+            yield items
 
     def names(self) -> list[bytes]:
         """All names in it. Raises OSError."""
@@ -111,6 +110,7 @@ class OpenFolders:
 
     def __init__(self) -> None:
         self._held: OrderedDict[bytes, Folder] = OrderedDict()
+        self._most = _may_be_open()
         self._lock = threading.Lock()
 
     def get(self, above: Folder, name: bytes) -> Folder:
@@ -129,7 +129,7 @@ class OpenFolders:
         """Hold this one too."""
         with self._lock:
             self._held[name] = folder
-            if len(self._held) > _OPEN_AT_ONCE:
+            if len(self._held) > self._most:
                 self._held.popitem(last=False)
 
     def forget(self, name: bytes) -> None:
@@ -141,3 +141,15 @@ class OpenFolders:
         """Forget all."""
         with self._lock:
             self._held.clear()
+
+
+def _may_be_open() -> int:
+    """So many folders may be held open; this process is let have more files open, as far as it may ask for that itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _ALL + _OTHER_FILES
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(_ALL, soft - _OTHER_FILES))

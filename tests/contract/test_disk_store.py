@@ -54,11 +54,13 @@ class FolderBed:
 
     def __init__(self, root: Path, filesystem_type: str) -> None:
         self.root = root
+        self.opened: list[FolderStore] = []
         self._type = filesystem_type
         self.store = self.again()
 
     def again(self) -> FolderStore:
         store = FolderStore(os.fsencode(self.root), self._type)
+        self.opened.append(store)
         store.prepare()
         return store
 
@@ -102,7 +104,10 @@ def bed(place: tuple[str, Path]) -> Iterator[FakeBed | FolderBed]:
         return
     with tempfile.TemporaryDirectory(dir=folder) as root:
         # Through FUSE each file is flushed by itself; a plain folder that claims to be one shows that this works.
-        yield FolderBed(Path(root), {"folder": "ext4", "fuse": "fuseblk"}.get(kind, kind))
+        bed = FolderBed(Path(root), {"folder": "ext4", "fuse": "fuseblk"}.get(kind, kind))
+        yield bed
+        for store in bed.opened:
+            store.close()
 
 
 def digest_of(content: bytes) -> bytes:

@@ -215,11 +215,10 @@ def test_a_copy_of_a_disk_on_another_file_system_is_not_the_disk(dsb: Dsb, disk:
         disk.unplug()
         assert "'one' is not here" in dsb.refused(4, "backup", "one")
         dsb.ok("disk", "set", "one", "--path", copy)
-        done = dsb("backup", "one")
-        assert f"one: recognised at {copy}," in done.out
-        assert "one: it is not as its last session left it" in done.err, "the other one had a session since"
-        assert "0 objects more and 0 fewer than was known" in done.err
-        dsb.ok("backup", "one")
+        told = dsb.refused(4, "backup", "one")
+        assert "is not as the last session left 'one'" in told, "the other one had a session since"
+        assert "0 objects more and 0 fewer than the catalogue said" in dsb.ok("disk", "refresh", "one")
+        assert f"one: recognised at {copy}," in dsb.ok("backup", "one")
 
 
 @needs_disks

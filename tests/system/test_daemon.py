@@ -241,7 +241,7 @@ def test_disks_that_must_not_be_touched_are_told_once(shelf: Shelf) -> None:
             daemon.wait_for("one is done")
         twin.image.write_bytes(before)
         one.plug()
-        daemon.wait_for("one is done")
+        daemon.wait_for("one: the disk at .* is not as the last session left 'one'.*'dsb disk refresh one'")
         with plugged(twin) as volume:
             log = daemon.wait_for("one: .* have the same file system UUID")
             both = " and ".join(sorted([one.device, volume.device]))
