@@ -44,7 +44,7 @@ def test_a_failed_scan_is_remembered_and_told_once_until_a_whole_one_succeeds(
     scene.scan(folders=[bytes(scene.real)])
     state = protection(scene.bench)
     assert state.failed_scan == FailedScan(since, "unexpectedly (OverflowError: too large)"), "not everything was looked at"
-    assert "the last scan failed: unexpectedly" in idle_sentence(state)
+    assert "the last scan failed; what changed" in idle_sentence(state), "without the reason, for everybody reads it"
     scene.scan()
     assert failed_scan(scene.bench) is None
     assert "failed" not in idle_sentence(protection(scene.bench))
