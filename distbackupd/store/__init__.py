@@ -9,7 +9,8 @@
     distbackup-restore.py, README.txt   how to bring it back without this program
 
 Durable means: written beside, flushed, renamed, flushed again; in batches, one flush for many objects. ``folder_store``
-does it, ``staging`` writes the copies · ``plain_files`` nothing but regular files and real folders is opened ·
+does it, ``staging`` writes the copies · ``folders`` and ``layout`` real folders, held open · ``plain_files`` nothing but
+regular files is opened, by a name in one of them ·
 ``answering`` whether the disk itself still answers · ``session_token`` what a session leaves · ``catalogue_copy`` the copy
 and the leaflets beside it · ``flushing`` what a flush is on which file system · ``identity`` the JSON file ·
 ``stand_alone`` what lies on every disk for the day on which only the disk is left.

@@ -22,7 +22,14 @@ from distbackupd.store.flushing import flush_file, flush_filesystem, flushes_as_
 from distbackupd.store.folders import Folder
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
 from distbackupd.store.layout import Layout
-from distbackupd.store.plain_files import close_to_others, is_folder, make_folder, open_file, remove_file
+from distbackupd.store.plain_files import (
+    close_file_to_others,
+    close_to_others,
+    is_folder,
+    make_folder,
+    open_file,
+    remove_file,
+)
 from distbackupd.store.room import space_on
 from distbackupd.store.session_token import read_token, write_token
 from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words, is_full
@@ -100,6 +107,10 @@ class FolderStore:
                 )
             self._desk = None
             self._layout.prepare()
+            root = self._layout.root
+            for name in (FILE_NAME, *find_copies(root, kept=True)):
+                with contextlib.suppress(OSError):
+                    close_file_to_others(root, name)
 
     def space(self) -> Space:
         """Room as the file system tells it now."""

@@ -82,6 +82,15 @@ def close_to_others(descriptor: int, state: os.stat_result) -> None:
             os.fchmod(descriptor, PRIVATE)
 
 
+def close_file_to_others(folder: Folder, name: bytes) -> None:
+    """The same for a file by its name. Raises NotAFile, OSError where there is none that can be opened."""
+    descriptor = open_file(folder, name)
+    try:
+        close_to_others(descriptor, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+
+
 def create_file(folder: Folder, name: bytes, aside: Aside, mode: int = PRIVATE) -> int:
     """A descriptor to write a new, empty file, in the place of whatever stands there; a folder goes aside."""
     try:

@@ -90,3 +90,15 @@ def test_parse_leaves_out_a_line_whose_numbers_are_none(numbers: str) -> None:
 def test_fuse_mount_that_calls_itself_a_disk_is_none() -> None:
     [line] = parse_mountinfo(b"36 35 0:50 / /home/eve/m rw,nosuid - fuse.evil /dev/sda1 rw,user_id=1000")
     assert (line.block_number, line.device, line.is_dead, line.could_hold_a_disk) == (0, "fuse.evil", False, False)
+
+
+def test_a_mount_that_a_user_made_lies_on_no_device_whatever_it_claims() -> None:
+    text = (
+        b"36 35 0:98 / /mnt/a rw - fuse.evil /dev/sdb1 rw,user_id=1000,group_id=1000\n"
+        b"37 35 0:99 / /mnt/b rw - tmpfs /dev/sdb1 rw\n"
+        b"38 35 8:17 / /mnt/c rw - ext4 /dev/sdb1 rw\n"
+        b"39 35 8:18 / /mnt/d rw - fuseblk /dev/sdb2 rw,user_id=0,group_id=0\n"
+    )
+    assert [(line.is_on_device, line.mounted_by) for line in parse_mountinfo(text)] == [
+        (False, 1000), (False, 0), (True, 0), (True, 0),
+    ]  # fmt: skip
