@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,13 +70,13 @@ class Catalogue:
             value = str(max(self.generation(), above) + 1)
             connection.execute("UPDATE fact SET value = ? WHERE key = 'generation'", (value,))
 
-    def ahead(self, path: bytes) -> CatalogueCopy | None:
-        """The catalogue's copy at the path if it knows what this catalogue does not; None: all of it, or there is none.
+    def ahead(self, descriptor: int) -> CatalogueCopy | None:
+        """The catalogue's copy that is open there if it knows what this catalogue does not; None: it is no newer.
 
         Sessions tell, for each writes a copy; and the generation, for it only ever grows. Raises CatalogueTrouble.
         """
-        copy = look_at(path)
-        if copy is None or copy.generation > self.generation():
+        copy = look_at(descriptor, os.fsencode(FILE_NAME))
+        if copy.generation > self.generation():
             return copy
         number, started = copy.session
         known = self._database.execute("SELECT started FROM session WHERE id = ?", (number,)).fetchone()

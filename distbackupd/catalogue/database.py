@@ -138,13 +138,13 @@ class Database:
                 # A file in WAL mode cannot be opened where its -wal cannot be made: on a write-protected disk.
                 target.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.Error as error:
-            code = _code_of_target(error.sqlite_errorname or "")
+            code = code_of_target(error.sqlite_errorname or "")
             if code is None:
                 raise
             raise OSError(code, os.strerror(code), path) from error
 
 
-def _code_of_target(name: str) -> int | None:
+def code_of_target(name: str) -> int | None:
     """What SQLite's error means when it is the place of a copy that failed; None where it may be the catalogue."""
     codes = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_READONLY": errno.EROFS, "SQLITE_CANTOPEN": errno.EIO}
     return errno.EIO if name.startswith("SQLITE_IOERR") else codes.get(name)

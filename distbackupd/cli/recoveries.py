@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from distbackupd.cli.consent import must_agree
 from distbackupd.cli.output import say, say_json
 from distbackupd.cli.progress import make_reporter
 from distbackupd.cli.session import stopped_by_signals
@@ -20,12 +21,22 @@ from distbackupd.config.settings import load_settings
 from distbackupd.engine.object_recovery import ObjectsReport, bring_objects
 from distbackupd.engine.ports import Mounter, Reporter
 from distbackupd.engine.pulse import Meter
-from distbackupd.engine.recovery import FoundDisk, Walk, find_disks, rank_copies, take_first_sound, walk_disks
+from distbackupd.engine.recovery import (
+    FoundCopy,
+    FoundDisk,
+    Walk,
+    find_copies,
+    find_disks,
+    named_copy,
+    take_sound,
+    walk_disks,
+)
 from distbackupd.engine.timekeeping import look_at_clock
 from distbackupd.model.copies import CatalogueCopy
 from distbackupd.model.disks import Mount
 from distbackupd.model.errors import CatalogueTrouble, UsageError
 from distbackupd.model.text import join_words, printable, say_count, say_size
+from distbackupd.planning.copy_choice import Candidate, choose
 from distbackupd.planning.destination import check_destination
 from distbackupd.wiring import (
     CatalogueCopies,
@@ -43,12 +54,12 @@ from distbackupd.wiring import (
 
 
 def recover(arguments: argparse.Namespace) -> int:
-    """``dsb recover [PATH ...] [--copy FILE] [--replace] [--objects DEST]``"""
+    """``dsb recover [PATH ...] [--from DISK | --copy FILE] [--replace] [--yes] [--objects DEST]``"""
     settings = load_settings(Path(arguments.config) if arguments.config else None)
     mounter = system_mounter(settings)
     reporter = make_reporter(arguments.json)
     with contextlib.ExitStack() as stack:
-        found = find_disks(open_store, _places(arguments.paths, mounter, stack), reporter)
+        found = find_disks(open_store, _places(arguments.paths, mounter, stack), reporter, are_named=bool(arguments.paths))
         for disk in found:
             stack.callback(disk.store.close)
         if not found and not arguments.copy:
@@ -67,63 +78,118 @@ def _recover_catalogue(
 ) -> int:
     folder = catalogue_folder(arguments.database, os.environ)
     copies = CatalogueCopies(folder)
-    ranked = rank_copies(copies, found, reporter)
-    places = {copy.path: disk.name for copy, disk in ranked}
-    candidates = [copy for copy, _ in ranked]
-    if arguments.copy:
-        candidates = [_named_copy(copies, arguments.copy)]
+    all_found = find_copies(copies, found, reporter)
+    named = _named(arguments, copies, all_found)
+    candidates = [item.candidate for item in named]
+    is_named = bool(arguments.copy or arguments.disk)
+    doubts = {} if is_named else choose(candidates).doubts
+    if not arguments.json:
+        for item in all_found or named:
+            _say_found(item.candidate, doubts.get(item.copy.path, ""))
     if arguments.noaction:
-        for copy in candidates:
-            say(f"Found {_told(copy, places)}")
-        say(f"Would put the newest sound one of them at {printable(os.fsencode(folder))}, and walk the disks")
+        _say_what_would_be(None if not candidates else candidates[0] if is_named else choose(candidates).taken, folder)
         return 0
     with contextlib.suppress(OSError):  # told by the locks
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     stack.enter_context(without_daemon(folder))
     stack.enter_context(engine_lock(folder, "dsb recover"))
-    _refuse_to_replace(arguments, copies.present(), candidates, places)
-    taken = take_first_sound(copies, candidates, reporter)
-    if taken is None and (arguments.copy or copies.present() is not None):
+    _refuse_to_replace(arguments, copies.present(), candidates)
+
+    def agree(candidate: Candidate) -> None:
+        if not arguments.json:
+            _say_brought(candidate)
+        must_agree(
+            f"Put the copy of the catalogue on {_place(candidate)} at {printable(os.fsencode(folder))}?", arguments.yes
+        )
+
+    taken = take_sound(copies, named, is_named, agree, reporter)
+    if taken is None and (is_named or copies.present() is not None):
         raise CatalogueTrouble("no sound copy of the catalogue was found, so nothing was changed")
+    if taken is None:
+        names = join_words([disk.name for disk in found])
+        must_agree(f"Make a new catalogue of what lies on {names}, without any names of files?", arguments.yes)
     kept = taken[1] if taken else copies.put_aside()
     with open_catalogue(folder) as catalogue:
-        catalogue.raise_generation(max((copy.generation for copy in candidates), default=0))
+        # What is known now is newer than all that led to it.
+        catalogue.raise_generation(
+            max((candidate.copy.generation for candidate in candidates if candidate.copy.path not in doubts), default=0)
+        )
         bench = bench_on(catalogue, reporter, mounter, folder)
         look_at_clock(bench)
         walk = walk_disks(bench, found, may_mount=os.geteuid() == 0)
         if os.geteuid() == 0 and folder == SYSTEM_FOLDER:
             publish_disks(bench, catalogue.disks.all())
     if arguments.json:
-        origin = {"copy": taken[0].path, "generation": taken[0].generation} if taken else {"copy": None, "generation": None}
+        copy = taken[0].copy if taken else None
+        origin = {"copy": copy.path if copy else None, "generation": copy.generation if copy else None}
         say_json(origin | {"kept": kept or None} | asdict(walk))
         return 0
     if kept:
         say(f"What was in the catalogue's place is kept as {printable(kept)}.")
     if taken:
-        say(f"Took {_told(taken[0], places)}.")
+        say(f"Took {_told(taken[0])}.")
     _say_walk(walk, taken is not None)
     return 0
 
 
-def _refuse_to_replace(
-    arguments: argparse.Namespace, present: CatalogueCopy | None, candidates: list[CatalogueCopy], places: dict[bytes, str]
-) -> None:
+def _named(arguments: argparse.Namespace, copies: CatalogueCopies, found: list[FoundCopy]) -> list[FoundCopy]:
+    """The copies of which one is to be taken, the best first. Raises UsageError if there is none where somebody said."""
+    if arguments.copy:
+        return [named_copy(copies, os.path.realpath(os.fsencode(os.path.expanduser(arguments.copy))))]
+    if not arguments.disk:
+        return found
+    named = [item for item in found if arguments.disk in (item.candidate.name, item.candidate.uuid)]
+    if not named:
+        names = join_words(sorted({item.candidate.name for item in found})) or "no disk"
+        raise UsageError(
+            f"no copy of a catalogue was found on '{printable(arguments.disk)}', but on {names}; nothing was changed"
+        )
+    return sorted(named, key=lambda item: item.candidate.is_kept)
+
+
+def _refuse_to_replace(arguments: argparse.Namespace, present: CatalogueCopy | None, candidates: list[Candidate]) -> None:
     """Raises UsageError if a catalogue that knows something is in place and nobody said that it is to be replaced."""
     if present is None or present.empty or arguments.replace:
         return
-    newest = f"; the newest copy is {_told(candidates[0], places)}" if candidates else "; no copy was found"
+    newest = f"; the newest copy is {_told(candidates[0])}" if candidates else "; no copy was found"
     raise UsageError(
         f"{printable(present.path)} is no lost catalogue (generation {present.generation}, changed {_day(present)})"
         f"{newest}; nothing was changed: with --replace the copy takes its place, and it is kept aside"
     )
 
 
-def _named_copy(copies: CatalogueCopies, name: str) -> CatalogueCopy:
-    path = os.path.realpath(os.fsencode(os.path.expanduser(name)))
-    copy = copies.look_at(path)
-    if copy is None:
-        raise UsageError(f"there is no file {printable(path)}; nothing was changed")
-    return copy
+def _say_found(candidate: Candidate, doubt: str) -> None:
+    say(f"Found {_told(candidate)}")
+    knowledge = candidate.copy.knowledge
+    if knowledge is not None:
+        disks = ", ".join(sorted(map(printable, knowledge.disks.values()))) or "none"
+        counts = (
+            f"{say_count(len(knowledge.sources), 'source')}, at most {say_count(knowledge.versions, 'version')} of files"
+        )
+        say(f"  it knows {counts}, and these disks: {disks}")
+    if doubt:
+        say(f"  it is not taken unless you say so with --from: {doubt}")
+
+
+def _say_brought(candidate: Candidate) -> None:
+    """What root will read from then on, because this copy says so."""
+    knowledge = candidate.copy.knowledge
+    if knowledge is None:
+        return
+    for source in knowledge.sources:
+        say(f"It brings the source {printable(source.virtual_path)}, which is {printable(source.real_path)}.")
+    if knowledge.settings:
+        say(f"It brings the settings of {say_count(knowledge.settings, 'folder')}.")
+    for path in knowledge.following:
+        say(f"It follows symbolic links in {printable(path)}, wherever they lead.")
+
+
+def _say_what_would_be(chosen: Candidate | None, folder: Path) -> None:
+    if chosen is None:
+        say("Would take no copy of the catalogue: none is borne out by its disk and the others")
+        return
+    _say_brought(chosen)
+    say(f"Would put the one on {_place(chosen)} at {printable(os.fsencode(folder))} if it is sound, and walk the disks")
 
 
 def _say_walk(walk: Walk, names_known: bool) -> None:
@@ -205,13 +271,24 @@ def _where_are_they(words: list[str], mounter: Mounter) -> str:
         return f"there is no backup disk at {join_words([printable(word) for word in words])}; nothing was changed"
     idle = [f"{volume.device} ({volume.label or volume.filesystem_type})" for volume in idle_volumes(mounter)]
     hint = f"; plugged in and not mounted: {join_words(idle)}, of which one may be named" if idle else ""
-    return f"no backup disk is mounted; mount one, or name its device: 'dsb recover /dev/sdb1'{hint}"
+    return (
+        "no backup disk is mounted where nobody but root may write; mount one, or name its device or its path: "
+        f"'dsb recover /dev/sdb1'{hint}"
+    )
 
 
-def _told(copy: CatalogueCopy, places: dict[bytes, str]) -> str:
-    place = f" on {places[copy.path]}" if copy.path in places else ""
+def _told(candidate: Candidate) -> str:
+    copy = candidate.copy
+    place = f" on {candidate.name}" if candidate.name else ""
     return f"the copy of the catalogue{place} (generation {copy.generation}, written {_day(copy)}): {printable(copy.path)}"
 
 
+def _place(candidate: Candidate) -> str:
+    return candidate.name or printable(candidate.copy.path)
+
+
 def _day(copy: CatalogueCopy) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.written_at))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.written_at))
+    except (OverflowError, ValueError, OSError):
+        return "at no time"

@@ -11,8 +11,10 @@ deleted anywhere because of it, and its next session walks it first.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from distbackupd.engine.bench import Bench
@@ -23,19 +25,20 @@ from distbackupd.model.events import Remark
 from distbackupd.model.text import join_words, printable, say_size
 
 
-def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
-    """Raises DiskTrouble if the copy on the disk knows what the catalogue does not; nothing was touched then."""
+def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> bool:
+    """Raises DiskTrouble if the copy on the disk knows what the catalogue does not; nothing was touched then.
+
+    Whether the copy may be replaced, for it knows no more than the catalogue.
+    """
+    # Its last session saved the copy, and only then was the disk recorded as clean: whoever remembers that knows all of it.
+    if disk.clean and disk.catalogue_generation >= 0 and disk.token and disk.token == store.token():
+        return True
     for name in store.catalogue_copies(kept=False):
         try:
-            descriptor = store.open_catalogue_copy(name)
-        except OSError:
-            continue  # as below
-        try:
-            ahead = bench.catalogue.ahead(_path_of(descriptor))
-        except CatalogueTrouble:
-            continue  # it is kept aside when ours is put there
-        finally:
-            os.close(descriptor)
+            with opened_copy(store, name) as descriptor:
+                ahead = bench.catalogue.ahead(descriptor)
+        except (CatalogueTrouble, OSError):
+            return False  # it is kept aside when ours is put there
         if ahead is not None:
             written = time.strftime("%Y-%m-%d %H:%M", time.localtime(ahead.written_at))
             raise DiskTrouble(
@@ -43,6 +46,7 @@ def refuse_if_set_back(bench: Bench, disk: BackupDisk, store: DiskStore) -> None
                 "this one was set back, or another machine uses the disk too; nothing was touched: 'dsb recover --replace' "
                 f"puts the newest copy in its place, 'dsb disk refresh {disk.name}' keeps it and believes what lies there"
             )
+    return True
 
 
 def relies_on_hearsay(bench: Bench, disk: BackupDisk) -> bool:
@@ -60,9 +64,10 @@ def relies_on_hearsay(bench: Bench, disk: BackupDisk) -> bool:
     return bool(names)
 
 
-def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDisk:
+def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore, is_ours: bool = False) -> BackupDisk:
     """Put the catalogue's copy on the disk unless the same is there already; the disk as it is known then.
 
+    ``is_ours``: the copy there was found to know no more. If nobody looked, it is looked at now:
     A copy there that knows what the catalogue does not, or that cannot be read, is kept beside it, and told.
     """
     generation = bench.catalogue.generation()
@@ -72,7 +77,9 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDi
     bench.reporter.begin("saving the catalogue")
     try:
         spare = bench.catalogue.spare_place()
-        kept = store.save_catalogue(bench.catalogue.write_copy, lambda copy: _must_be_kept(bench, copy), spare)
+        kept = store.save_catalogue(
+            bench.catalogue.write_copy, lambda copy: not is_ours and _must_be_kept(bench, copy), spare
+        )
         store.flush()
     except NoRoomForCopy as trouble:
         bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
@@ -99,12 +106,18 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore) -> BackupDi
     return disk
 
 
+@contextlib.contextmanager
+def opened_copy(store: DiskStore, name: bytes) -> Iterator[int]:
+    """One of the copies on a disk, open for reading while the context lasts. Raises OSError."""
+    descriptor = store.open_catalogue_copy(name)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _must_be_kept(bench: Bench, descriptor: int) -> bool:
     try:
-        return bench.catalogue.ahead(_path_of(descriptor)) is not None
+        return bench.catalogue.ahead(descriptor) is not None
     except CatalogueTrouble:
         return True
-
-
-def _path_of(descriptor: int) -> bytes:
-    return b"/proc/self/fd/%d" % descriptor

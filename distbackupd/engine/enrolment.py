@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import uuid
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,16 @@ from distbackupd.engine.disk_places import look_at_place, refuse_no_disk
 from distbackupd.engine.door import below, refuse_clones, settle
 from distbackupd.engine.looking import ALL_FOLDERS, note_folders, walk
 from distbackupd.engine.ports import DiskStore
-from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, Space, Volume, default_capacity
+from distbackupd.model.disks import (
+    BackupDisk,
+    DiskIdentity,
+    Mount,
+    Space,
+    Volume,
+    default_capacity,
+    looks_like_a_uuid,
+    may_name_a_disk,
+)
 from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.text import printable, say_size
 from distbackupd.planning.disk_place import DiskPlace, refusal, shared_fate
@@ -198,11 +206,11 @@ def _refuse_known_place(bench: Bench, mount: Mount, relative_path: bytes, path: 
 
 def check_name(bench: Bench, name: str) -> None:
     """Raises UsageError if no disk may be called so, or another one is."""
-    if not name or not name.isprintable() or "/" in name or name.startswith("-") or len(name.encode()) > 200:
+    if looks_like_a_uuid(name):
+        raise UsageError(f"'{name}' looks like a UUID; choose a name that stands on the disk's label")
+    if not may_name_a_disk(name):
         raise UsageError(
             f"'{printable(name)}' is no name for a disk: use letters, digits, '-', '_' and '.', as on its label"
         )
-    if re.fullmatch(r"[0-9a-fA-F-]{32,36}", name):
-        raise UsageError(f"'{name}' looks like a UUID; choose a name that stands on the disk's label")
     if bench.catalogue.disks.find(name) is not None:
         raise UsageError(f"there is a disk '{name}' already; choose another name")

@@ -1,6 +1,7 @@
 """From nothing: the catalogue is lost, some backup disks are here.
 
-    find disks -> take the newest sound copy of the catalogue -> walk each disk that is here and believe what lies on it
+    find disks -> take the newest copy of the catalogue that is sound and borne out by the others, if somebody agrees
+    -> walk each disk that is here and believe what lies on it
 
 Where no disk has a copy, a new catalogue is made of what the disks are and hold; names of files are lost then.
 """
@@ -8,11 +9,15 @@ Where no disk has a copy, a new catalogue is made of what the disks are and hold
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from distbackupd.engine.bench import Bench
+from distbackupd.engine.catalogue_copy import opened_copy
 from distbackupd.engine.door import HeldDisk, below, entered, locate, opened, settle, settled, volumes_of
 from distbackupd.engine.enrolment import check_name, enrol, refresh
 from distbackupd.engine.ports import CatalogueCopies, DiskStore, Reporter
@@ -22,6 +27,7 @@ from distbackupd.model.disks import BackupDisk, DiskIdentity, Footing, Mount
 from distbackupd.model.errors import CatalogueTrouble, DiskForbidden, DiskNotOurs, DiskTrouble, UsageError
 from distbackupd.model.events import Remark
 from distbackupd.model.text import printable
+from distbackupd.planning.copy_choice import Candidate, choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,20 @@ class Walk:
 
 
 def find_disks(
-    open_store: Callable[[bytes, Mount], DiskStore], places: Iterable[tuple[bytes, Mount]], reporter: Reporter
+    open_store: Callable[[bytes, Mount], DiskStore],
+    places: Iterable[tuple[bytes, Mount]],
+    reporter: Reporter,
+    are_named: bool = True,
 ) -> list[FoundDisk]:
     """The backup disks at these places of mounted file systems, or in a folder there.
 
-    Raises DiskTrouble if one shows twice.
+    Unless somebody named the places (``are_named``), only where nobody else could have put one. Raises DiskTrouble if one
+    shows twice.
     """
     found: dict[str, FoundDisk] = {}
     for root, mount in ((root, mount) for place, mount in places for root in _top_of(place)):
+        if not are_named and not _is_out_of_reach(root, mount):
+            continue
         store = open_store(root, mount)
         try:
             footing = store.footing()
@@ -82,41 +94,101 @@ def find_disks(
     return list(found.values())
 
 
-def rank_copies(
-    copies: CatalogueCopies, disks: Sequence[FoundDisk], reporter: Reporter
-) -> list[tuple[CatalogueCopy, FoundDisk]]:
+class FoundCopy(NamedTuple):
+    """A copy of a catalogue. ``opened`` gives it open for reading, as long as that lasts, and raises OSError."""
+
+    candidate: Candidate
+    opened: Callable[[], contextlib.AbstractContextManager[int]]
+
+    @property
+    def copy(self) -> CatalogueCopy:
+        """What it says of itself."""
+        return self.candidate.copy
+
+
+def find_copies(copies: CatalogueCopies, disks: Sequence[FoundDisk], reporter: Reporter) -> list[FoundCopy]:
     """All copies of a catalogue on the disks, the newest first; what cannot be one is told."""
     found = []
     for disk in disks:
+        plain = disk.store.catalogue_copies(kept=False)
         for name in disk.store.catalogue_copies():
-            path = join(disk.root, name)
+            path, opened = join(disk.root, name), functools.partial(opened_copy, disk.store, name)
             try:
-                copy = copies.look_at(path)
-            except DamagedCopy as trouble:
-                reporter.tell(Remark(f"{disk.name}: {trouble}"))
-                continue
+                copy = _look_at(copies, opened, path)
             except CatalogueTrouble as trouble:
-                if name in disk.store.catalogue_copies(kept=False):  # what is kept beside may be anybody's
+                if name in plain or isinstance(trouble, DamagedCopy):  # what is kept beside may be anybody's
                     reporter.tell(Remark(f"{disk.name}: {trouble}"))
                 continue
-            if copy is not None:
-                found.append((copy, disk))
-    return sorted(found, key=lambda pair: pair[0].rank, reverse=True)
+            token = disk.store.token()
+            found.append(FoundCopy(Candidate(copy, disk.name, disk.identity.uuid, token, name not in plain), opened))
+    return sorted(found, key=lambda item: item.copy.rank, reverse=True)
 
 
-def take_first_sound(
-    copies: CatalogueCopies, candidates: Sequence[CatalogueCopy], reporter: Reporter
-) -> tuple[CatalogueCopy, bytes] | None:
-    """Put the first copy that is sound in the catalogue's place: which, and where what was there is kept.
+def named_copy(copies: CatalogueCopies, path: bytes) -> FoundCopy:
+    """The copy in a file that somebody named. Raises UsageError if there is none, CatalogueTrouble."""
+    opened = functools.partial(_opened_file, path)
+    if not os.path.lexists(path):
+        raise UsageError(f"there is no file {printable(path)}; nothing was changed")
+    return FoundCopy(Candidate(_look_at(copies, opened, path), "", ""), opened)
 
-    None: none of them is sound, and nothing was changed. Raises CatalogueTrouble if the place cannot be written.
+
+@contextlib.contextmanager
+def _opened_file(path: bytes) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def take_sound(
+    copies: CatalogueCopies,
+    found: Sequence[FoundCopy],
+    is_named: bool,
+    agree: Callable[[Candidate], None],
+    reporter: Reporter,
+) -> tuple[Candidate, bytes] | None:
+    """Put a sound copy in the catalogue's place: which, and where what was there is kept.
+
+    ``is_named``: somebody said that it is to be one of these, the best first. Else it is one that the others bear out
+    (:mod:`distbackupd.planning.copy_choice`). ``agree`` raises if it is not to be taken. None: none of them is sound, and
+    nothing was changed. Raises UsageError if nothing bears out those that may be sound, CatalogueTrouble if the place cannot
+    be written.
     """
-    for copy in candidates:
+    left = list(found)
+    while left:
+        chosen = left[0] if is_named else _borne_out(left)
+        agree(chosen.candidate)
         try:
-            return copy, copies.take(copy)
+            with chosen.opened() as descriptor:
+                return chosen.candidate, copies.take(descriptor, chosen.copy)
         except DamagedCopy as trouble:
             reporter.tell(Remark(str(trouble)))
+        except OSError as error:
+            reporter.tell(Remark(f"{printable(chosen.copy.path)} cannot be read: {error.strerror}"))
+        left.remove(chosen)
     return None
+
+
+def _borne_out(found: Sequence[FoundCopy]) -> FoundCopy:
+    taken = choose([item.candidate for item in found]).taken
+    for item in found:
+        if item.candidate is taken:
+            return item
+    raise UsageError(
+        "no copy of the catalogue that was found is borne out by its disk and the others, so none was taken and nothing "
+        "was changed: 'dsb recover --from DISK' takes the one on the disk that you trust"
+    )
+
+
+def _look_at(
+    copies: CatalogueCopies, opened: Callable[[], contextlib.AbstractContextManager[int]], path: bytes
+) -> CatalogueCopy:
+    try:
+        with opened() as descriptor:
+            return copies.look_at(descriptor, path)
+    except OSError as error:
+        raise DamagedCopy(f"{printable(path)} cannot be read: {error.strerror}") from error
 
 
 def walk_disks(bench: Bench, found: Sequence[FoundDisk], may_mount: bool) -> Walk:
@@ -168,6 +240,19 @@ def _reached(bench: Bench, disk: BackupDisk, here: FoundDisk | None, may_mount: 
             yield held
     else:
         yield None
+
+
+def _is_out_of_reach(root: bytes, mount: Mount) -> bool:
+    """Whether it lies on a device, and only root or whoever asks can write there: no tmpfs, no FUSE, no folder of others."""
+    if not mount.on_device or mount.mounted_by not in (0, os.geteuid()):
+        return False
+    try:
+        states = [os.lstat(place) for place in {root, mount.root}]
+    except OSError:
+        return False
+    return all(
+        stat.S_ISDIR(state.st_mode) and not state.st_mode & 0o022 and state.st_uid in (0, os.geteuid()) for state in states
+    )
 
 
 def _top_of(root: bytes) -> Iterator[bytes]:

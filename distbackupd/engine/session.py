@@ -154,7 +154,7 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
     began = bench.clock.monotonic()
     disk, store, mount = held.disk, held.store, held.mount
     with _refusals_told(bench, disk):
-        refuse_if_set_back(bench, disk, store)
+        is_ours = refuse_if_set_back(bench, disk, store)
         must_be_as_left(bench, held)
         identity = store.identity()
         if identity is None or identity.name != disk.name:
@@ -194,7 +194,7 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
             disk = replace(disk, overhead=overhead)
         checked = verify_share(bench, disk, store, options.share, stop) if checks else Verification()
         mend_copies(bench, disk, executor, checked.bad_objects)
-        disk = save_catalogue(bench, disk, store)
+        disk = save_catalogue(bench, disk, store, is_ours)
         unplaced = plan.unplaced_objects + done.left_objects
         disk = replace(with_room(bench, disk, store), declined=bytes_declined(bench, disk) if unplaced else 0)
         finished = SessionFinished(

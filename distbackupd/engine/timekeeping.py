@@ -17,7 +17,8 @@ from distbackupd.model.events import ClockWrong, Remark
 from distbackupd.model.text import say_duration
 from distbackupd.planning.timekeeping import Doubt, Judgement, MachineTime, SetBack, Timeline, judge
 
-_FACT = "clock"
+CLOCK = "clock"
+"""Under this name it is kept."""
 LAST_SCAN = "last_scan"
 """Fact: when the last whole scan ended, unix seconds."""
 _FRESH = 600
@@ -56,13 +57,13 @@ def look_at_clock(bench: Bench) -> None:
     before = _recall(bench)
     found = _judge(bench, before)
     timeline = found.timeline
-    facts = {_FACT: json.dumps(timeline._asdict())}
+    facts = {CLOCK: json.dumps(timeline._asdict())}
     if found.set_back:
         bench.catalogue.moments.set_back(found.set_back, timeline.moment, facts | _facts_set_back(bench, found.set_back))
     elif found.pushed:
         bench.catalogue.moments.push_graces(found.pushed, timeline.moment, facts)
     elif _is_news(before, timeline):
-        bench.catalogue.sessions.remember(_FACT, facts[_FACT])
+        bench.catalogue.sessions.remember(CLOCK, facts[CLOCK])
     bench.clock.go_on_from(timeline.moment, timeline.running)
     _tell(bench, found)
 
@@ -95,7 +96,7 @@ def _judge(bench: Bench, before: Timeline | None) -> Judgement:
 
 
 def _recall(bench: Bench) -> Timeline | None:
-    kept = json.loads(bench.catalogue.sessions.recall(_FACT) or "null")
+    kept = json.loads(bench.catalogue.sessions.recall(CLOCK) or "null")
     if kept is None:
         return None
     doubts = tuple(Doubt(*item) for item in kept.pop("doubts"))

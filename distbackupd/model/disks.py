@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 FAT_LARGEST_FILE = 2**32 - 1
@@ -11,9 +12,21 @@ LUKS = "crypto_LUKS"
 """What udev calls the type of a LUKS container."""
 
 USUAL_BLOCK_SIZE = 4096
+_LIKE_A_UUID = re.compile(r"[0-9a-fA-F-]{32,36}")
 
 OBJECT_OVERHEAD = 4096
 """Bytes counted for each object beside its blocks: inode, folder entry, extents (distbackup counts the same)."""
+
+
+def may_name_a_disk(name: str) -> bool:
+    """Whether a disk may be called so: in one line of a terminal, and like no path, option or UUID."""
+    plain = name.isprintable() and "/" not in name and not name.startswith("-") and 0 < len(name.encode()) <= 200
+    return plain and not looks_like_a_uuid(name)
+
+
+def looks_like_a_uuid(name: str) -> bool:
+    """Whether whoever gives it as a name would be understood to give a UUID."""
+    return _LIKE_A_UUID.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -118,6 +119,7 @@ def _become_dsb(arguments: list[str], user: int | None, out: BinaryIO, err: Bina
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
         sys.argv = ["dsb", *arguments]
         if user is not None:
+            codecs.lookup("ascii")  # which this user may not load any more where the interpreter lies in a private folder
             os.setgroups([])
             os.setgid(user)
             os.setuid(user)

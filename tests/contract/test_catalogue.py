@@ -409,11 +409,10 @@ def test_generation_only_grows(catalogue: Catalogue) -> None:
 def test_a_copy_knows_what_the_catalogue_knew_and_no_more(
     opened: Callable[[], AbstractContextManager[Catalogue]], tmp_path: Path
 ) -> None:
-    copy = bytes(tmp_path / "copy")
     with opened() as catalogue:
-        assert catalogue.ahead(copy) is None
         put(catalogue, entry(b"a"))
-        catalogue.write_copy(copy)
-        assert catalogue.ahead(copy) is None
-        put(catalogue, entry(b"b"))
-        assert catalogue.ahead(copy) is None
+        catalogue.write_copy(bytes(tmp_path / "copy"))
+        with open(tmp_path / "copy", "rb") as copy:
+            assert catalogue.ahead(copy.fileno()) is None
+            put(catalogue, entry(b"b"))
+            assert catalogue.ahead(copy.fileno()) is None

@@ -70,6 +70,12 @@ def former(tmp_path: Path) -> Former:
     return Former(tmp_path)
 
 
+def contents(disk: Path) -> dict[str, tuple[bytes, int]]:
+    """What the objects are, and when they were written; whose they are is put right."""
+    paths = (disk / "distbackup-objects").glob("*/*")
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
 def make_unreadable_by_content(path: Path) -> None:
     """Another content with the size and time of before: whoever reads it again would notice."""
     state = path.stat()
@@ -93,7 +99,7 @@ def test_all_is_taken_over_and_nothing_is_copied_again(former: Former, tmp_path:
     former("update")
     former("backup", "one")
     former("backup", "two")
-    before = {disk: describe_tree(disk / "distbackup-objects") for disk in (one, two)}
+    before = {disk: contents(disk) for disk in (one, two)}
     held = {path.name for disk in (one, two) for path in disk.glob("distbackup-objects/*/*")}
     assert len(held) == 5
     said = former.adopt()
@@ -118,7 +124,9 @@ def test_all_is_taken_over_and_nothing_is_copied_again(former: Former, tmp_path:
     assert "hashed" not in dsb.ok("update")
     for disk in ("one", "two"):
         assert "copied" not in dsb.ok("backup", disk)
-    assert {disk: describe_tree(disk / "distbackup-objects") for disk in (one, two)} == before
+    assert {disk: contents(disk) for disk in (one, two)} == before
+    for path in one.glob("distbackup-objects/*/*"):
+        assert (path.stat().st_mode, path.parent.stat().st_mode) == (0o100600, 0o040700)
     assert (one / "distbackup.sqlite.kept-1").exists()
     dsb.ok("restore", "one", tmp_path / "restored")
     dsb.ok("restore", "two", tmp_path / "restored")

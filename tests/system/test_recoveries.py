@@ -15,45 +15,8 @@ from distbackupd.catalogue import schema
 from tests.bed.loop_disks import loop_disk, mounted_at
 from tests.bed.old_catalogues import write_as_version
 from tests.bed.programs import NOBODY, Dsb, running_daemon
+from tests.bed.shelf import Shelf
 from tests.trees import assert_same_tree, build_nasty_tree
-
-
-class Shelf:
-    """A source, a catalogue and disks in folders beside it."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.source = place / "source"
-        self.source.mkdir()
-        self.dsb = Dsb(place / "catalogue")
-        self.dsb.ok("source", "map", "/", self.source)
-
-    def write(self, name: str, content: str = "") -> None:
-        (self.source / name).write_text(content or f"content of {name}")
-
-    def disk(self, name: str) -> Path:
-        return self.place / name
-
-    def back_up(self, *names: str) -> None:
-        for name in names:
-            if not self.disk(name).exists():
-                self.disk(name).mkdir()
-                self.dsb.ok("disk", "add", name, self.disk(name), "--folder")
-            self.dsb.ok("backup", name, "-u")
-
-    def lose_catalogue(self) -> None:
-        shutil.rmtree(self.dsb.folder)
-
-    def recover(self, *names: str, options: tuple[str, ...] = ()) -> str:
-        return self.dsb.ok("recover", *(self.disk(name) for name in names), *options)
-
-    def copy_on(self, name: str) -> Path:
-        return self.disk(name) / "distbackup.sqlite"
-
-    def held_by(self, path: str) -> str:
-        """The column of ``dsb ls`` that names the disks."""
-        (line,) = self.dsb.ok("ls", path).splitlines()
-        return line[line.index("(") + 1 : line.index(")")]
 
 
 @pytest.fixture
@@ -368,7 +331,7 @@ def test_disks_are_found_where_they_are_mounted_or_by_their_devices(nasty: Shelf
                 dsb.ok("disk", "add", disk.label, tmp_path / "mnt" / "below", "--folder")
                 dsb.ok("backup", disk.label, "-u")
         nasty.lose_catalogue()
-        said = dsb.ok("recover", two.device)
+        said = dsb.ok("recover", "--yes", two.device)
         assert "Took the copy of the catalogue on two" in said
         assert "one: looked through" in said  # the copy knows its file system, and it is plugged in
         with mounted_at(two.device, tmp_path / "mnt"):
@@ -376,5 +339,5 @@ def test_disks_are_found_where_they_are_mounted_or_by_their_devices(nasty: Shelf
         assert_same_tree(nasty.source, tmp_path / "restored")
         nasty.lose_catalogue()
         with mounted_at(two.device, tmp_path / "mnt"):
-            assert "Took the copy of the catalogue on" in dsb.ok("recover")
+            assert "Took the copy of the catalogue on" in dsb.ok("recover", "--yes", "--from", "two")
         assert time.time() - dsb.catalogue.stat().st_mtime < 60

@@ -362,8 +362,8 @@ class Catalogue(Protocol):
     def write_copy(self, path: bytes) -> None:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
 
-    def ahead(self, path: bytes) -> CatalogueCopy | None:
-        """The catalogue's copy at the path if it knows what this catalogue does not; None: all of it, or there is none.
+    def ahead(self, descriptor: int) -> CatalogueCopy | None:
+        """The catalogue's copy that is open there if it knows what this catalogue does not; None: it is no newer.
 
         Raises CatalogueTrouble: it cannot be read, or is no copy of a catalogue of ours.
         """

@@ -16,14 +16,16 @@ class CatalogueCopies(Protocol):
         Raises CatalogueTrouble: it is foreign, of a newer program, or may not be read.
         """
 
-    def look_at(self, path: bytes) -> CatalogueCopy | None:
-        """What a copy says of itself; None where there is none.
+    def look_at(self, descriptor: int, path: bytes) -> CatalogueCopy:
+        """What an open copy says of itself, and what it would bring; ``path`` is what to call it.
 
         Raises CatalogueTrouble: it is damaged as far as a glance can tell, foreign, or of a newer program.
         """
 
-    def take(self, copy: CatalogueCopy) -> bytes:
-        """Put a copy in the catalogue's place, durably; where what was there is kept (empty: nothing was).
+    def take(self, descriptor: int, copy: CatalogueCopy) -> bytes:
+        """Put an open copy, as it was looked at, in the catalogue's place, durably; where what was there is kept.
+
+        Nothing of it gets there but what could be checked. Empty: nothing was there.
 
         All disks are known by hearsay then (their ``catalogue_generation`` is -1), until they are looked through. Raises
         DamagedCopy, and other CatalogueTrouble if the place cannot be written; nothing was changed then.

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from distbackupd.catalogue.catalogue import Catalogue
+from distbackupd.catalogue.catalogue import Catalogue, open_catalogue
+from distbackupd.engine.brake_memory import BrakeMemory
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile
+from distbackupd.model.owners import OwnerNames
+from distbackupd.model.sources import FolderSettings, Source
+from distbackupd.planning.brake import Share
+from distbackupd.planning.listing import LeftFolder
+from distbackupd.planning.timekeeping import Timeline
 
 PLAIN = Attributes(0o644, 0, 0)
 _inodes = itertools.count(1)
@@ -88,3 +97,29 @@ def orphaned_at(catalogue: Catalogue, path: bytes) -> int:
     """Since when the content is an orphan. Only what a disk holds tells that it is one."""
     facts: Iterable[Any] = list(catalogue.objects.facts())
     return next((item.orphaned_at for item in facts if item.id == object_id(catalogue, path)), -1)
+
+
+def catalogue_of_everything(copy: Path) -> None:
+    """Write a copy of a catalogue to ``copy`` that has rows in nearly every table."""
+    with open_catalogue(copy.with_name("catalogue")) as catalogue:
+        catalogue.sources.map(Source(b"/", b"/srv"))
+        catalogue.sources.set_settings(b"/a", FolderSettings(follow_symlinks=True, rules=("*.tmp",)))
+        disk = add_disk(catalogue, "one")
+        add_files(catalogue, b"/a", b"one", b"two", b"\xff no UTF-8", inode=7)
+        attributes = Attributes(0o4755, 0, 0, 0, ((b"user.a", b"value"),))
+        link = entry(b"link", EntryKind.SYMBOLIC_LINK, target=b"/etc", attributes=attributes)
+        catalogue.files.record_folder(b"/a", changes(added=[(link, None)], gone=[catalogue.files.folder(b"/a")[0].row]), 5)
+        catalogue.files.commit()
+        digests = [digest(b"/a/" + name) for name in (b"one", b"two")]
+        catalogue.objects.replace_holdings(disk.id, [(item, 5) for item in digests], 100)
+        catalogue.disks.record_verified(disk.id, [1, 2], 100)
+        catalogue.disks.note_left(disk.id, {3: LeftFolder(5, 6)})
+        catalogue.disks.record_token(disk.id, "token", "")
+        catalogue.accounts.record(OwnerNames({0: "root"}, {0: "root"}), 5)
+        catalogue.problems.close_off(b"/b", "Input/output error", 5)
+        catalogue.sessions.start(disk, 100)
+        catalogue.sessions.remember("last_scan", "100")
+        catalogue.sessions.remember("brake", json.dumps(asdict(BrakeMemory(("much vanished",), 5, known=Share(3, 15)))))
+        catalogue.sessions.remember("clock", json.dumps(Timeline(100, "boot", 1.5)._asdict()))
+        catalogue.files.commit()
+        catalogue.write_copy(bytes(copy))

@@ -11,7 +11,7 @@ import pytest
 
 from distbackupd.catalogue.copies import CatalogueCopies
 from distbackupd.engine.enrolment import enrol
-from distbackupd.engine.recovery import FoundDisk, find_disks, rank_copies, take_first_sound, walk_disks
+from distbackupd.engine.recovery import FoundDisk, find_copies, find_disks, take_sound, walk_disks
 from distbackupd.model.disks import BackupDisk, Mount, Volume
 from distbackupd.model.errors import DiskTrouble
 from distbackupd.store.folder_store import FolderStore
@@ -82,20 +82,21 @@ def test_find_disks_a_clone_is_refused(scene: Scene) -> None:
         found_in(scene)
 
 
-def test_rank_copies_the_newest_comes_first_and_foreign_ones_are_none(scene: Scene) -> None:
+def test_find_copies_the_newest_comes_first_and_foreign_ones_are_none(scene: Scene) -> None:
     _, one = plug_in(scene, "one")
     _, two = plug_in(scene, "two")
     (one / "distbackup.sqlite.kept-1").write_bytes(b"of somebody else")
     (two / "distbackup.sqlite.kept-7").write_bytes((one / "distbackup.sqlite").read_bytes())
-    ranked = rank_copies(CatalogueCopies(scene.place / "lost"), found_in(scene), scene.reporter)
-    assert {disk.name for copy, disk in ranked if copy.generation == ranked[0][0].generation} == {"two"}
-    assert len(ranked) == 3
-    generations = [copy.generation for copy, _ in ranked]
+    found = find_copies(CatalogueCopies(scene.place / "lost"), found_in(scene), scene.reporter)
+    assert {item.candidate.name for item in found if item.copy.generation == found[0].copy.generation} == {"two"}
+    assert len(found) == 3
+    generations = [item.copy.generation for item in found]
     assert generations == sorted(generations, reverse=True)
+    assert [item.candidate.is_kept for item in found] == [item.copy.path.endswith(b"kept-7") for item in found]
 
 
-def test_take_first_sound_none_is_nothing(scene: Scene) -> None:
-    assert take_first_sound(CatalogueCopies(scene.place / "lost"), [], scene.reporter) is None
+def test_take_sound_none_is_nothing(scene: Scene) -> None:
+    assert take_sound(CatalogueCopies(scene.place / "lost"), [], False, lambda _: None, scene.reporter) is None
     assert not (scene.place / "lost").exists()
 
 
