@@ -89,10 +89,21 @@ class Folder:
             if self.state.st_mode & _OTHERS:
                 os.fchmod(self.descriptor, 0o700)
 
+    def give_to_its_owner(self, descriptor: int) -> None:
+        """What was just made in root's folder is root's too, also if the service made it, which is not root. Never fails.
+
+        Numbers of users mean nothing on another machine. Without the right to give files away it stays as it is.
+        """
+        if self.state.st_uid == 0 and os.geteuid() != 0:
+            with contextlib.suppress(OSError):
+                os.fchown(descriptor, 0, 0)
+
     @contextlib.contextmanager
     def listed(self) -> Iterator[Iterator[os.DirEntry[str]]]:
         """What is in it, each name a ``str`` for ``os.fsencode``. Raises OSError, also while it is gone through."""
         # How far it was read is remembered with the open folder; it is wound back when this ends. For one thread at a time.
+        # It is wound back at the beginning, too: btrfs shows what was there when the folder was opened or last wound back.
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
         with os.scandir(self.descriptor) as items:
             yield items
 

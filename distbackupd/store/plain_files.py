@@ -98,6 +98,7 @@ def create_file(folder: Folder, name: bytes, aside: Aside, mode: int = PRIVATE) 
     except FileExistsError:
         remove_file(folder, name, aside)
         descriptor = os.open(name, _NEW, mode, dir_fd=folder.descriptor)
+    folder.give_to_its_owner(descriptor)
     if mode != PRIVATE:  # whatever the process's mask
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, mode)
@@ -131,7 +132,9 @@ def make_folder(folder: Folder, name: bytes, aside: Aside) -> Folder:
                 raise
             aside.take(folder, name)
         os.mkdir(name, 0o700, dir_fd=folder.descriptor)
-    return folder.below(name)
+    made = folder.below(name)
+    folder.give_to_its_owner(made.descriptor)
+    return made
 
 
 def _make_way(folder: Folder, name: bytes, aside: Aside, reason: NotAFolder) -> None:

@@ -82,6 +82,10 @@ class Station:
             paths = list((root / "distbackup-objects").glob("*/*"))
             assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in paths)
             assert list((root / "distbackup-tmp").iterdir()) == []
+            # Root's, though the daemon is not root, and nobody else's: numbers of users differ from machine to machine.
+            ours = [*root.glob("distbackup*"), *root.glob("distbackup-objects/**/*")]
+            owners = {(path.stat().st_uid, path.stat().st_gid) for path in ours}
+            assert owners == {(0, 0)}, owners
             return {path.name for path in paths}
 
 
