@@ -57,10 +57,12 @@ def medium(kind: str, folder: Path) -> Iterator[tuple[FolderStore, Path, Path]]:
             mounted = folder / "mnt"
             mounted.mkdir()
             run(driver, volume.device, mounted)
-            yield prepared(mounted, "fuseblk", volume.device), mounted, disk.image
+            with contextlib.closing(prepared(mounted, "fuseblk", volume.device)) as store:
+                yield store, mounted, disk.image
         return
     with loop_disk(folder, kind) as disk, mounted_at(disk.device, folder / "mnt") as mounted:
-        yield prepared(mounted, kind, disk.device), mounted, disk.image
+        with contextlib.closing(prepared(mounted, kind, disk.device)) as store:
+            yield store, mounted, disk.image
 
 
 def prepared(root: Path, filesystem_type: str, device: str) -> FolderStore:
