@@ -60,9 +60,12 @@ def medium(kind: str, folder: Path) -> Iterator[tuple[FolderStore, Path, Path]]:
             with contextlib.closing(prepared(mounted, "fuseblk", volume.device)) as store:
                 yield store, mounted, disk.image
         return
-    with loop_disk(folder, kind) as disk, mounted_at(disk.device, folder / "mnt") as mounted:
-        with contextlib.closing(prepared(mounted, kind, disk.device)) as store:
-            yield store, mounted, disk.image
+    with (
+        loop_disk(folder, kind) as disk,
+        mounted_at(disk.device, folder / "mnt") as mounted,
+        contextlib.closing(prepared(mounted, kind, disk.device)) as store,
+    ):
+        yield store, mounted, disk.image
 
 
 def prepared(root: Path, filesystem_type: str, device: str) -> FolderStore:
