@@ -17,6 +17,7 @@ from typing import Any
 import peewee
 
 from distbackupd.catalogue import schema
+from distbackupd.catalogue.encoding import teach_hash_xattrs
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy
 from distbackupd.model.text import printable
 
@@ -57,6 +58,7 @@ class Database:
         if self.read_only:
             self.connection.execute("PRAGMA query_only=1")
         else:
+            teach_hash_xattrs(self.connection)
             _migrate(self.connection, self.path)
             self.connection.executescript(schema.WAITING)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from distbackupd.catalogue.accounts import AccountTable
 from distbackupd.catalogue.database import Database
-from distbackupd.catalogue.encoding import encode_xattrs
+from distbackupd.catalogue.encoding import encode_xattrs, hash_xattrs
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.places import below, join
 from distbackupd.catalogue.problems import RESTLESS_TRIES
@@ -97,15 +97,17 @@ class FileTable:
             return known
         if len(self._attributes) >= _CACHED_ATTRIBUTES:
             self._attributes.clear()
-        values = (*attributes[:4], encode_xattrs(attributes.xattrs))
-        select = "SELECT id FROM attributes WHERE mode = ? AND uid = ? AND gid = ? AND rdev = ? AND xattrs = ?"
+        xattrs = encode_xattrs(attributes.xattrs)
+        values = (*attributes[:4], hash_xattrs(xattrs))
+        select = "SELECT id FROM attributes WHERE mode = ? AND uid = ? AND gid = ? AND rdev = ? AND xattrs_hash = ?"
         row = self._database.execute(select, values).fetchone()
         if row is None:
             self._database.begin()
             row = self._database.execute(
-                "INSERT INTO attributes (mode, uid, gid, rdev, xattrs) VALUES (?, ?, ?, ?, ?) RETURNING id", values
+                "INSERT INTO attributes (mode, uid, gid, rdev, xattrs_hash, xattrs) VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+                (*values, xattrs),
             ).fetchone()
-        if len(values[-1]) <= _CACHED_BYTES:
+        if len(xattrs) <= _CACHED_BYTES:
             self._attributes[attributes] = row[0]
         self._accounts.meet(attributes)
         return int(row[0])

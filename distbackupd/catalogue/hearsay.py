@@ -385,6 +385,7 @@ CONTRADICTIONS: Sequence[tuple[int, str, str]] = (
     (1, "SELECT 1 FROM file WHERE object IS NOT NULL AND (kind <> 0 OR size = 0)", "what is no file has content"),
     (1, "SELECT 1 WHERE (SELECT total(size) FROM object) > 4e18", "its objects are larger than all disks"),
     (1, "SELECT 1 WHERE (SELECT total(size) FROM file) > 4e18", "its files are larger than all disks"),
+    (5, "SELECT 1 FROM attributes WHERE xattrs_hash <> hash_xattrs(xattrs)", "it has attributes under a wrong hash"),
     (5, "SELECT 1 FROM unconfirmed JOIN file ON file.id = unconfirmed.file WHERE gone <> 0", "what is gone is to be read"),
 )
 """From which version on it must hold, a query that finds a row if it does not, and what is wrong then."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.confined import Question, allowance_for, ask
 from distbackupd.catalogue.database import code_of_target
+from distbackupd.catalogue.encoding import teach_hash_xattrs
 from distbackupd.catalogue.hearsay import CONTRADICTIONS, DERIVED, LOOSE, Column, rows_of, taken_facts
 from distbackupd.model.copies import DamagedCopy
 
@@ -33,6 +34,7 @@ def rebuild(descriptor: int, version: int, target: Path) -> None:
         try:
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):
                 connection.execute(f"PRAGMA {pragma}")
+            teach_hash_xattrs(connection)
             _migrate(connection, 0, version)
             tables = _tables(connection)
             with _without_indexes(connection):

@@ -162,6 +162,21 @@ CREATE TABLE rotten_file (
 """
 
 LOOKED_AT = """
+-- An index of a hash in place of one of the values: extended attributes, up to 128 KiB of them, are stored once.
+CREATE TEMP TABLE former_attributes AS SELECT * FROM attributes;
+DROP TABLE attributes;
+CREATE TABLE attributes (
+    id INTEGER PRIMARY KEY,
+    mode INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    rdev INTEGER NOT NULL,
+    xattrs BLOB NOT NULL,                -- see catalogue.encoding, also for hash_xattrs
+    xattrs_hash BLOB NOT NULL,
+    UNIQUE (mode, uid, gid, rdev, xattrs_hash)
+) STRICT;
+INSERT INTO attributes SELECT id, mode, uid, gid, rdev, xattrs, hash_xattrs(xattrs) FROM former_attributes;
+DROP TABLE former_attributes;
 ALTER TABLE file ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0; -- 0: not known, never looked at
 DROP INDEX file_inode;               -- an inode number alone tells nearly as much, and takes less
 CREATE INDEX file_inode ON file(inode) WHERE object IS NOT NULL AND inode <> 0;

@@ -127,6 +127,7 @@ SEEN_AT_THE_END: dict[str, Callable[[Path], None]] = {
     "a mode beyond all": executing("UPDATE attributes SET mode = 33261 + 4294967296"),
     "an owner below nobody": executing("UPDATE attributes SET uid = -1"),
     "attributes cut off": executing("UPDATE attributes SET xattrs = x'ffff'"),
+    "attributes under the hash of others": executing("UPDATE attributes SET xattrs_hash = zeroblob(32) WHERE id = 1"),
     "an unknown kind": executing("UPDATE file SET kind = 99"),
     "a folder with content": executing("UPDATE file SET kind = 1 WHERE object IS NOT NULL"),
     "a size below nothing": executing("UPDATE file SET size = -1"),

@@ -7,11 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from distbackupd.catalogue import schema
+from distbackupd.catalogue.encoding import teach_hash_xattrs
 
 
 def write_as_version(catalogue: Path, target: Path, version: int) -> None:
     """Write to ``target`` what a program of that version would have known of this catalogue, as its copy on a disk."""
     with closing(sqlite3.connect(target, isolation_level=None)) as old:
+        teach_hash_xattrs(old)
         for migration in schema.MIGRATIONS[:version]:
             old.executescript(migration)
         old.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")

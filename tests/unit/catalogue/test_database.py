@@ -22,7 +22,8 @@ from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy
 from distbackupd.model.files import Attributes, Entry, EntryFlag, EntryKind, HashedFile
 from tests.bed.loop_disks import run
-from tests.unit.catalogue.making import add_disk, add_files, digest, living, object_id
+from tests.bed.old_catalogues import write_as_version
+from tests.unit.catalogue.making import PLAIN, add_disk, add_files, changes, digest, entry, living, object_id
 
 NAME = "distbackup.sqlite"
 
@@ -422,6 +423,35 @@ def test_size_of_a_hundred_thousand_files_is_at_most_255_bytes_each(
     with capsys.disabled():
         print(f"\n{text}")
     assert grown <= 255
+
+
+def test_size_extended_attributes_of_every_file_are_stored_once(tmp_path: Path) -> None:
+    value, count = 3_500, 2_000
+    kept = {b"%d" % number: ((b"user.note", bytes([number % 256]) * 10 + os.urandom(value)),) for number in range(count)}
+    with open_catalogue(tmp_path) as catalogue:
+        entries = [entry(name, EntryKind.FOLDER, attributes=PLAIN._replace(xattrs=xattrs)) for name, xattrs in kept.items()]
+        for _ in range(2):  # known ones are found again
+            rows = {catalogue.files.attributes_id(item) for item in entries}
+        catalogue.files.record_folder(b"/", changes([(item, None) for item in entries]), 1)
+        catalogue.files.finish_scan(1, whole=False)
+        told = {item.path[1:]: item.attributes.xattrs for item in catalogue.history.entries(b"/") if item.path != b"/"}
+    assert len(rows) == count
+    assert told == kept
+    assert (tmp_path / NAME).stat().st_size <= 1.3 * value * count
+
+
+def test_migrate_extended_attributes_are_found_by_their_hash_afterwards(tmp_path: Path) -> None:
+    marked = entry(b"marked", EntryKind.FOLDER, attributes=PLAIN._replace(xattrs=((b"user.a", b"b" * 300),)))
+    plain = entry(b"plain", EntryKind.FOLDER)
+    with open_catalogue(tmp_path / "new") as catalogue:
+        catalogue.files.record_folder(b"/", changes([(marked, None), (plain, None)]), 1)
+        catalogue.files.finish_scan(1, whole=False)
+    (tmp_path / "old").mkdir()
+    write_as_version(tmp_path / "new" / NAME, tmp_path / "old" / NAME, 4)
+    with open_catalogue(tmp_path / "old") as catalogue:
+        for item in (marked, plain):
+            known = next(known for known in catalogue.files.folder(b"/") if known.name == item.name)
+            assert catalogue.files.attributes_id(item) == known.attributes
 
 
 @pytest.mark.needs("root")

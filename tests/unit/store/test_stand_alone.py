@@ -358,11 +358,12 @@ def test_readme_names_the_disk_and_its_query_finds_the_objects(backup, source, t
         "UPDATE file SET kind = 9 WHERE CAST(name AS TEXT) = 'one'",
         "UPDATE file SET flags = -1 WHERE CAST(name AS TEXT) = 'one'",
         (
-            "INSERT INTO attributes (id, mode, uid, gid, rdev, xattrs) VALUES (99, 1048576, 0, 0, 0, X'');"
+            "INSERT INTO attributes (id, mode, uid, gid, rdev, xattrs, xattrs_hash) VALUES (99, 1048576, 0, 0, 0, X'', X'');"
             "UPDATE file SET attributes = 99 WHERE CAST(name AS TEXT) = 'one'"
         ),
         (
-            "INSERT INTO attributes (id, mode, uid, gid, rdev, xattrs) VALUES (99, 420, -1, 4294967295, 0, X'');"
+            "INSERT INTO attributes (id, mode, uid, gid, rdev, xattrs, xattrs_hash) "
+            "VALUES (99, 420, -1, 4294967295, 0, X'', X'');"
             "UPDATE file SET attributes = 99 WHERE CAST(name AS TEXT) = 'one'"
         ),
     ],
