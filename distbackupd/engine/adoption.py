@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from distbackupd.engine.bench import Bench
-from distbackupd.engine.door import locate, opened, settled
+from distbackupd.engine.door import locate, opened, settled, with_file_system
 from distbackupd.engine.enrolment import refresh
 from distbackupd.engine.ports import FolderChanges, FormerDatabase, Reporter, Stop
 from distbackupd.engine.scan import ScanOptions, scan
@@ -218,6 +218,7 @@ def _look_through(bench: Bench, former: FormerDisk, adoption: Adoption) -> None:
     disk = bench.catalogue.disks.find(former.uuid)
     assert disk is not None
     try:
+        disk = with_file_system(bench, disk)
         if locate(bench, disk) is None:
             adoption.away.append(disk.name)
             return

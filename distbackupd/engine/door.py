@@ -214,6 +214,21 @@ def locate(bench: Bench, disk: BackupDisk) -> tuple[bytes, Mount] | None:
     return next(iter(found.values()), None)
 
 
+def with_file_system(bench: Bench, disk: BackupDisk) -> BackupDisk:
+    """A disk of which nobody recorded on what file system it lies, with that of the mounted device that says it is the disk.
+
+    The same disk as before if none says so, or more than one. Only for when root has just made the disk known.
+    """
+    if disk.filesystem_uuid or disk.folder_on:
+        return disk
+    found = set()
+    for mount in bench.mounter.mounts():
+        root = root_on(disk, mount)
+        if mount.on_device and _is_safe_to_open(bench, mount) and _says_so(bench, disk, root, mount, []):
+            found.add(bench.mounter.mount_of(root).filesystem_uuid)
+    return replace(disk, filesystem_uuid=found.pop()) if len(found) == 1 else disk
+
+
 def below(root: bytes, mount: Mount) -> bytes:
     """The other way round: the path of a layout relative to its mount's, empty for that itself."""
     return b"" if root == mount.root else os.path.relpath(root, mount.root)
@@ -231,7 +246,7 @@ def _candidates(bench: Bench, disk: BackupDisk, forbidden: list[DiskTrouble]) ->
     """
     none = True
     for mount in bench.mounter.mounts():
-        if mount.mounted_by not in bench.owners and mount.mounted_by != 0:
+        if not _is_safe_to_open(bench, mount):
             continue
         root = root_on(disk, mount)
         if _could_be(disk, mount) and _says_so(bench, disk, root, mount, forbidden):
@@ -245,9 +260,12 @@ def _candidates(bench: Bench, disk: BackupDisk, forbidden: list[DiskTrouble]) ->
             mount = bench.mounter.mount_of(disk.last_path)
         except UsageError:
             return
-        safe = mount.mounted_by in bench.owners or mount.mounted_by == 0
-        if safe and _says_so(bench, disk, disk.last_path, mount, forbidden):
+        if _is_safe_to_open(bench, mount) and _says_so(bench, disk, disk.last_path, mount, forbidden):
             yield disk.last_path, mount
+
+
+def _is_safe_to_open(bench: Bench, mount: Mount) -> bool:
+    return mount.mounted_by == 0 or mount.mounted_by in bench.owners
 
 
 def _could_be(disk: BackupDisk, mount: Mount) -> bool:

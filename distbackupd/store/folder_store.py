@@ -26,6 +26,7 @@ from distbackupd.store.plain_files import (
     close_file_to_others,
     close_to_others,
     is_folder,
+    is_open_to_others,
     make_folder,
     open_file,
     remove_file,
@@ -217,14 +218,8 @@ class FolderStore:
 
     def size_of(self, digest: bytes) -> int | None:
         """Size of the object file, None where there is none, or nothing that could be one."""
-        try:
-            state = self._state_of(digest)
-        except _MISSING:
-            return None
-        except OSError:
-            self.must_answer()
-            return None
-        return state.st_size if stat.S_ISREG(state.st_mode) else None
+        state = self._state_of_file(digest)
+        return None if state is None else state.st_size
 
     def open_object(self, digest: bytes) -> int:
         """A descriptor to read an object from; raises OSError where this one cannot be opened, DiskTrouble."""
@@ -302,18 +297,25 @@ class FolderStore:
             self._only_these([error])
 
     def objects(self) -> Iterator[tuple[bytes, int]]:
-        """Digest and size of every object file, by digest. What cannot be looked at is left out."""
+        """Digest and size of every object file, by digest. What cannot be looked at is left out.
+
+        What older programs left for others to read is for its owner alone from then on.
+        """
         with in_words(self.root):
             folders = sorted(name for name, _ in self._layout.folders())
         for folder in folders:
             found = []
             # One folder or file that cannot be looked at is no reason not to see the others.
             with contextlib.suppress(OSError):
-                for name in self._layout.folder(folder).names():
+                held = self._layout.folder(folder)
+                for name in held.names():
                     if _DIGEST.fullmatch(name) and name.startswith(folder):
-                        size = self.size_of(digest := bytes.fromhex(name.decode()))
-                        if size is not None:
-                            found.append((digest, size))
+                        state = self._state_of_file(digest := bytes.fromhex(name.decode()))
+                        if state is not None:
+                            found.append((digest, state.st_size))
+                            if is_open_to_others(state):
+                                with contextlib.suppress(OSError):
+                                    close_file_to_others(held, name)
             yield from sorted(found)
 
     def folder_times(self) -> dict[int, int]:
@@ -384,6 +386,17 @@ class FolderStore:
     def _open(self, digest: bytes) -> int:
         name = digest.hex().encode()
         return open_file(self._layout.folder(name[:3]), name)
+
+    def _state_of_file(self, digest: bytes) -> os.stat_result | None:
+        """None where there is no file. Raises DiskTrouble."""
+        try:
+            state = self._state_of(digest)
+        except _MISSING:
+            return None
+        except OSError:
+            self.must_answer()
+            return None
+        return state if stat.S_ISREG(state.st_mode) else None
 
     def _state_of(self, digest: bytes) -> os.stat_result:
         name = digest.hex()

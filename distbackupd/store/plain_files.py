@@ -70,12 +70,17 @@ def is_folder(folder: Folder, name: bytes) -> bool:
     return _format(folder, name) == stat.S_IFDIR
 
 
+def is_open_to_others(state: os.stat_result) -> bool:
+    """Whether somebody who is not its owner may read or write a file."""
+    return bool(state.st_mode & _OTHERS)
+
+
 def close_to_others(descriptor: int, state: os.stat_result) -> None:
     """Let nobody but its owner, who is the one who runs this, read an open file. Never fails.
 
     A file that has other names is left as it is: those may be somebody's.
     """
-    if state.st_mode & _OTHERS and state.st_nlink == 1:
+    if is_open_to_others(state) and state.st_nlink == 1:
         with contextlib.suppress(OSError):
             if state.st_uid != os.geteuid() and os.geteuid() == 0:
                 os.fchown(descriptor, 0, 0)
