@@ -164,8 +164,10 @@ def test_a_flood_is_one_notification_with_its_count(office: Office) -> None:
         office.ready_agent()
         office.tell(*[BAD] * 250)
         told = wait_until(lambda: [one for one in mock.notified() if one.title.startswith("250 bad copies")], "the sum")
-        assert len(mock.notified()) <= 4
-        assert told[0].replaces == 1
+        notified = mock.notified()
+        assert len(notified) <= 4
+        # How many of them came before the first was shown is a matter of time; there is one notification in any case.
+        assert told[0].replaces == (0 if notified[0].title == told[0].title else 1)
 
 
 def test_what_was_missed_is_told_after_login_and_once(office: Office) -> None:
