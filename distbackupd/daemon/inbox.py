@@ -95,6 +95,28 @@ class IdleStop:
         return self._inbox.stop.asked or self._inbox.paused or self._inbox.has_pending
 
 
+class PatientStop:
+    """The stop of a scan: also set when a disk has waited for it for so many seconds; ``gave_way`` then.
+
+    ``waits_since``: since when one waits, in seconds of the monotonic clock; None: none does. Somebody may have put files
+    there that take days to read, and the disk is needed for all others too.
+    """
+
+    def __init__(self, stop: StopToken, waits_since: Callable[[], float | None], seconds: float) -> None:
+        self._stop = stop
+        self._waits_since = waits_since
+        self._seconds = seconds
+        self.gave_way = False
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        if self._stop.is_set():
+            return True
+        since = self._waits_since()
+        self.gave_way = self.gave_way or (since is not None and time.monotonic() - since >= self._seconds)
+        return self.gave_way
+
+
 class Inbox:
     """Events in the order in which they came, each kind of work at most once. Thread-safe.
 
@@ -116,6 +138,7 @@ class Inbox:
         self.job_stop = self.lasting_stop
         self._job: InboxEvent | None = None
         self._device = ""
+        self._disk_came = 0.0
         self._pending: dict[Hashable, InboxEvent] = {}
         self._kept: dict[Hashable, InboxEvent] = {}
         self._news = threading.Condition()
@@ -166,6 +189,12 @@ class Inbox:
         with self._news:
             events = [*self._pending.values(), *self._kept.values()]
         return [event.volume for event in events if isinstance(event, DiskAppeared)]
+
+    def disk_waits_since(self) -> float | None:
+        """Since when a disk's turn is to come, by the monotonic clock; None: there is none. That of the last that came."""
+        with self._news:
+            waits = any(isinstance(event, DiskAppeared) for event in self._pending.values())
+            return self._disk_came if waits else None
 
     def take_back(self, job: int) -> bool:
         """What was asked for under this number need not be done; False: it does not wait, or not any more."""
@@ -239,6 +268,7 @@ class Inbox:
     def _put(self, event: InboxEvent) -> None:
         key = _key(event)
         if isinstance(event, DiskAppeared):
+            self._disk_came = time.monotonic()
             # The newest counts: another file system may be on the device now.
             self._kept.pop(key, None)
             self._pending.pop(key, None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from distbackupd.config.settings import Settings
-from distbackupd.daemon.inbox import Inbox
+from distbackupd.daemon.inbox import Inbox, PatientStop, StopToken
 from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
 from distbackupd.model.errors import DistbackupError, EngineBusy, Interrupted
@@ -41,6 +42,10 @@ IDLE_SILENCE = 4 * LOOK_SECONDS
 WORK_SILENCE = 1800.0
 """The same for a loop at work. One flush of a slow or dying USB disk takes many minutes, and to be killed in it would
 help nobody: the kernel does not give the process back before the disk answers."""
+
+DISK_PATIENCE = 1800.0
+"""Seconds that a disk waits for a scan that is under way, or for that of the folders that were touched before it came: what
+is not read then is read after its session. New sources are scanned to the end first, for root has just asked for them."""
 
 
 class Engine(Protocol):
@@ -129,7 +134,15 @@ class Ending(NamedTuple):
 class Loop:
     """Works off the inbox until it is asked to stop. An error in one event is told, and the next event is taken."""
 
-    def __init__(self, inbox: Inbox, engine: Engine, household: Household, heart: Heart | None = None) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        engine: Engine,
+        household: Household,
+        heart: Heart | None = None,
+        disk_patience: float = DISK_PATIENCE,
+    ) -> None:
+        self._disk_patience = disk_patience
         self._inbox = inbox
         self._engine = engine
         self._household = household
@@ -231,7 +244,9 @@ class Loop:
             case SourceTouched(real_path):
                 self._scan_touched(real_path)
             case JobDue("scan"):
-                self._scan_everything(self._inbox.job_stop)
+                stop = self._patient(self._inbox.job_stop, self._inbox.disk_waits_since)
+                with self._going_on_later(stop, event):
+                    self._scan_everything(stop)
             case JobDue("tend"):
                 self._inbox.retry()
                 self._household.tend()
@@ -245,9 +260,25 @@ class Loop:
     def _scan_what_is_news(self) -> None:
         """Before a disk gets its copies: everything if a source was mapped or set otherwise, else what was touched."""
         if self._engine.unscanned() is None:
-            self._scan_touched()
+            began = time.monotonic()
+            self._scan_touched(waits_since=lambda: began)
         else:
             self._scan_everything(self._inbox.lasting_stop)
+
+    def _patient(self, stop: StopToken, waits_since: Callable[[], float | None]) -> PatientStop:
+        return PatientStop(stop, waits_since, self._disk_patience)
+
+    @contextmanager
+    def _going_on_later(self, stop: PatientStop, *events: InboxEvent) -> Iterator[None]:
+        """What was stopped for a disk's sake is done after its session."""
+        try:
+            yield
+        except Interrupted:
+            if not stop.gave_way:
+                raise
+            log.info("a disk has waited for the scan for long enough: the disk goes first, the scan goes on afterwards")
+            for event in events:
+                self._inbox.keep(event)
 
     def _scan_everything(self, stop: Stop, ignore_lock: bool = False) -> None:
         # What was touched so far is part of all.
@@ -259,13 +290,15 @@ class Loop:
             raise
         self._told_busy = False
 
-    def _scan_touched(self, *folders: bytes) -> None:
+    def _scan_touched(self, *folders: bytes, waits_since: Callable[[], float | None] | None = None) -> None:
         touched = sorted({*folders, *self._inbox.take_touched()})
         if not touched:
             return
+        # The daemon's own stop, not the job's: that a disk is pulled out is no reason to forget what changed.
+        stop = self._patient(self._inbox.lasting_stop, waits_since or self._inbox.disk_waits_since)
         try:
-            # The daemon's own stop, not the job's: that a disk is pulled out is no reason to forget what changed.
-            self._engine.scan(self._inbox.lasting_stop, touched)
+            with self._going_on_later(stop, *map(SourceTouched, touched)):
+                self._engine.scan(stop, touched)
         except EngineBusy:
             self._keep_touched(touched)
             raise

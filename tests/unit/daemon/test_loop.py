@@ -13,7 +13,7 @@ from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Loop
 from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
-from distbackupd.model.errors import CatalogueTrouble, DiskTrouble
+from distbackupd.model.errors import CatalogueTrouble, DiskTrouble, Interrupted
 from distbackupd.model.inbox import (
     BackupAsked,
     DiskAppeared,
@@ -117,6 +117,52 @@ def test_brake_that_a_look_at_some_folders_put_on_is_confirmed_by_a_scan_of_ever
 def test_scan_of_everything_takes_touched_folders_along(scene: Scene) -> None:
     scene.work_off(SCAN, SourceTouched(b"/a"))
     assert scene.done == [("scan", None)]
+
+
+@pytest.mark.parametrize(
+    ("events", "later"),
+    [
+        ([SCAN], ("scan", None)),
+        ([SourceTouched(b"/a")], ("scan", [b"/a"])),
+        ([DISK, SourceTouched(b"/a"), SourceTouched(b"/b")], ("scan", [b"/a", b"/b"])),
+    ],
+)
+def test_disk_that_waited_for_a_scan_for_long_enough_goes_first(
+    scene: Scene, events: list[InboxEvent], later: tuple[object, ...]
+) -> None:
+    def read_a_giant_file(stop: Stop) -> None:
+        scene.engine.on_scan = lambda _stop: None
+        if DISK not in events:
+            scene.inbox.post(DISK)
+        assert stop.is_set()
+        raise Interrupted("stopped while a file was read; it will be read again")
+
+    scene.loop = Loop(scene.inbox, scene.engine, scene.household, scene.heart, disk_patience=0)
+    scene.engine.on_scan = read_a_giant_file
+    assert scene.work_off(*events) == 0
+    assert scene.done == [("back up", "/dev/sdb1")]
+    assert scene.work_off(TEND) == 0
+    assert scene.done == [("back up", "/dev/sdb1"), "tend", later]
+
+
+def test_scan_gives_way_to_no_disk_that_came_just_now_and_to_none_that_left(scene: Scene) -> None:
+    def read_a_giant_file(stop: Stop) -> None:
+        scene.inbox.post(DISK)
+        assert not stop.is_set()
+        scene.inbox.post(DiskVanished("/dev/sdb1"))
+        assert not stop.is_set()
+
+    scene.engine.on_scan = read_a_giant_file
+    scene.work_off(SCAN)
+    assert scene.done == [("scan", None)]
+
+
+def test_scan_of_new_sources_is_finished_before_the_first_session(scene: Scene) -> None:
+    scene.loop = Loop(scene.inbox, scene.engine, scene.household, scene.heart, disk_patience=0)
+    scene.engine.unscanned_name = "one more source"
+    scene.engine.on_scan = lambda stop: None if not stop.is_set() else pytest.fail("it is to go on")
+    scene.work_off(DISK)
+    assert scene.done == [("scan", None), ("back up", "/dev/sdb1")]
 
 
 def test_unknown_disk_is_left_alone(scene: Scene) -> None:
