@@ -118,8 +118,8 @@ def test_check_disk_that_fails_has_no_bad_and_no_missing_copies(what: str, tmp_p
     with (
         fault_disk(tmp_path / "bed") as disk,
         mounted_at(disk.volume.device, tmp_path / "mnt") as root,
+        contextlib.closing(prepared(root, "ext4", disk.volume.device)) as store,
     ):
-        store = prepared(root, "ext4", disk.volume.device)
         digest, _ = put(store, root, os.urandom(3_000_000))
         getattr(disk, what)()
         for asked in (digest, hashlib.sha256(b"never there").digest()):
@@ -139,16 +139,16 @@ def test_check_disk_that_fails_is_noticed_behind_a_driver_in_user_space_too(
         root = tmp_path / "mnt"
         root.mkdir()
         run("ntfs-3g", disk.volume.device, root)
-        store = prepared(root, "fuseblk", "/nowhere")
-        copies = [put(store, root, os.urandom(3_000_000))[0] for _ in range(5)]
+        with contextlib.closing(prepared(root, "fuseblk", "/nowhere")) as store:
+            copies = [put(store, root, os.urandom(3_000_000))[0] for _ in range(5)]
         run("umount", root)
         run("ntfs-3g", disk.volume.device, root)
-        store = prepared(root, "fuseblk", "/nowhere")
-        disk.die()
         found = []
-        for digest in [*copies, hashlib.sha256(b"never there").digest()]:
-            with contextlib.suppress(DiskTrouble):
-                found.append(store.check(digest, 3_000_000, NEVER).problem)
+        with contextlib.closing(prepared(root, "fuseblk", "/nowhere")) as store:
+            disk.die()
+            for digest in [*copies, hashlib.sha256(b"never there").digest()]:
+                with contextlib.suppress(DiskTrouble):
+                    found.append(store.check(digest, 3_000_000, NEVER).problem)
         assert set(found) <= {""}, "what was read ahead is good, and the rest is trouble"
         assert len(found) < 6
 
