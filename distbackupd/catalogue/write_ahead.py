@@ -1,6 +1,7 @@
 """A database with what its ``-wal`` holds, in a copy of its own, without asking SQLite to believe either of them.
 
-The format is that of https://sqlite.org/fileformat2.html#the_write_ahead_log; what is not whole there never happened.
+The format is told in SQLite's documentation, "Database File Format", section 4, "The Write-Ahead Log"; what is not whole
+there never happened.
 """
 
 from __future__ import annotations
