@@ -82,12 +82,12 @@ def _without_holes(
     """Those files whose owner's holes are not too much; the others are ``spared``."""
     holes: Counter[int | None] = Counter()
     for file in files:
-        real = tree.real_path(file.path) if file.size >= _WORTH_A_LOOK else None
-        found = bench.tree.holes(real) if real is not None else 0
-        if found and holes[file.owner] + found > most:
-            spared.append(file)
-            continue
-        holes[file.owner] += found
+        if file.size >= _WORTH_A_LOOK and (real := tree.real_path(file.path)) is not None:
+            found = bench.tree.holes(real)
+            if found and holes[file.owner] + found > most:
+                spared.append(file)
+                continue
+            holes[file.owner] += found
         yield file
 
 

@@ -21,6 +21,7 @@ _NEAR = 4
 """So many folders upwards one is looked for that is open."""
 _AT_ONCE = 4000
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_NOWHERE = (b"", b"", -1)
 _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -29,6 +30,8 @@ class OpenFolders(threading.local):
 
     def __init__(self) -> None:
         self._kept: OrderedDict[RealPath, int] | None = None
+        self._last: tuple[bytes, bytes, int] = _NOWHERE
+        """The folder in which something was opened last: its root, its path below that, its descriptor."""
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -40,7 +43,7 @@ class OpenFolders(threading.local):
         try:
             yield
         finally:
-            kept, self._kept = self._kept, None
+            kept, self._kept, self._last = self._kept, None, _NOWHERE
             for descriptor in kept.values():
                 os.close(descriptor)
 
@@ -52,8 +55,12 @@ class OpenFolders(threading.local):
         if not place.below:
             return open_path(place.root, flags | os.O_CLOEXEC | (0 if flags & os.O_PATH else os.O_NONBLOCK))
         if self._kept is not None:
-            name = place.below.rpartition(b"/")[2]
-            return os.open(name, flags | _ALWAYS, dir_fd=self._folder(self._kept, place.folder))
+            above, _, name = place.below.rpartition(b"/")
+            top, folder, descriptor = self._last
+            if folder != above or top != place.root:
+                descriptor = self._folder(self._kept, RealPath(place.root, above))
+                self._last = place.root, above, descriptor
+            return os.open(name, flags | _ALWAYS, dir_fd=descriptor)
         root = open_path(place.root, _FOLDER)
         try:
             return _open_below(root, place.below, flags)
@@ -85,6 +92,7 @@ class OpenFolders(threading.local):
         return self._keep(kept, place, _open_below(self._folder(kept, base), rest, _FOLDER))
 
     def _keep(self, kept: OrderedDict[RealPath, int], place: RealPath, descriptor: int) -> int:
+        self._last = _NOWHERE
         former = kept.pop(place, None)
         if former is not None:
             os.close(former)
