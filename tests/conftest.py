@@ -20,6 +20,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.bed.capabilities import PRIVATE_UDEVD, inside_private_udevd, probe
 from tests.fuzzing import FACTOR
@@ -42,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[FACTOR] = str(config.getoption("--fuzz"))
     if config.getoption("--fuzz") > 1:
         config.option.timeout = 0
+    else:
+        # The same cases in each run, so that nobody meets by chance what somebody else has to mend; fuzzers look further.
+        settings.register_profile("the same cases", derandomize=True, deadline=None, database=None)
+        settings.load_profile("the same cases")
     # Whoever was started in the background of a script ignores Ctrl+C, and so would every program that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
