@@ -106,12 +106,6 @@ class EngineBusy(DistbackupError):
     exit_code = 6
 
 
-class BadCopies(DistbackupError):
-    """A verification found copies that do not match their names."""
-
-    exit_code = 7
-
-
 class Interrupted(DistbackupError):
     """Somebody asked to stop. Everything up to the last finished batch is recorded."""
 

@@ -32,8 +32,3 @@ def _open_deep(path: bytes, flags: int) -> int:
     finally:
         if base is not None:
             os.close(base)
-
-
-def short_name(path: bytes, descriptor: int) -> bytes:
-    """A name for the open folder that fits into a system call, to put ``/name`` behind."""
-    return path.rstrip(b"/") if len(path) <= _AT_ONCE - 300 else b"/proc/self/fd/%d" % descriptor

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable
 
 from distbackupd.store.folders import Folder
 from distbackupd.store.plain_files import open_file
@@ -21,16 +20,6 @@ def flush_filesystem(descriptor: int) -> None:
     if _libc.syncfs(descriptor) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-
-
-def flush_paths(paths: Iterable[bytes]) -> None:
-    """Flush single files or folders; raises OSError."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def flush_file(folder: Folder, name: bytes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distbackupd.sources.paths import open_folder, open_path, short_name
+from distbackupd.sources.paths import open_folder, open_path
 from tests.trees import build_deep_path
 
 
@@ -59,8 +59,7 @@ def test_open_path_lengths_around_the_limits_are_opened(tmp_path: Path, length: 
         descriptor, path = below, path + b"/" + name
     opened = open_folder(path)
     assert os.fstat(opened).st_ino == os.fstat(descriptor).st_ino
-    base = short_name(path, opened)
-    os.mkdir(base + b"/" + b"x" * 255)
+    os.mkdir(b"x" * 255, dir_fd=opened)
     assert os.listdir(opened) == ["x" * 255]
     os.close(opened)
     os.close(descriptor)
