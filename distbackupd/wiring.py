@@ -352,7 +352,9 @@ class Engine:
         """Once a day, tell which disks stayed away for too long, and which one to bring. Raises EngineBusy."""
         if is_reminder_due(self._bench):
             with at_work(self._bench, self._folder, "distbackupd reminding"):
-                remind(self._bench, self._settings.remind_after_seconds)
+                # The clock may be another one after it was looked at.
+                if is_reminder_due(self._bench):
+                    remind(self._bench, self._settings.remind_after_seconds)
 
     def protection(self) -> Protection:
         """What is protected how well."""

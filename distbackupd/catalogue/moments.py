@@ -17,6 +17,7 @@ _RECORDED = (
     ("disk", "added_at"),
     ("disk", "last_session_at"),
     ("verified_folder", "verified_at"),
+    ("listed_folder", "listed_at"),
 )
 """Where moments lie, but for those at which objects became orphans."""
 

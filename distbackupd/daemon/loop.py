@@ -112,7 +112,7 @@ class Household(Protocol):
         """Look whether sources have changed."""
 
     def watch_clock(self) -> None:
-        """The machine's clock may have been set; called twice a minute while nothing is to be done."""
+        """The machine's clock may have been set; called twice a minute, and after each piece of work that took longer."""
 
     def idle(self) -> None:
         """Nothing is being done now: show how things stand. Must not raise EngineBusy."""
@@ -148,6 +148,7 @@ class Loop:
         self._household = household
         self._heart = heart or Heart("engine", IDLE_SILENCE)
         self._told_busy = False
+        self._watched_clock = time.monotonic()
 
     def run(self) -> None:
         """Until :class:`StopAsked`."""
@@ -159,6 +160,8 @@ class Loop:
                 self._use_idle_time()
             if event is not None and not isinstance(event, StopAsked):
                 self._handle(event)
+                if time.monotonic() - self._watched_clock >= LOOK_SECONDS:
+                    self._watch_clock()
                 self._attempt(self._household.idle)
 
     def run_once(self) -> int:
@@ -184,11 +187,15 @@ class Loop:
             return 0 if ending.exit_code == Interrupted.exit_code else ending.exit_code
 
     def _use_idle_time(self) -> None:
-        self._attempt(self._household.watch_clock)
+        self._watch_clock()
         if not self._inbox.idle_stop.is_set():
             # A source that hangs, on NFS say, is no reason to be killed.
             with self._heart.patience(WORK_SILENCE):
                 self._attempt(lambda: self._engine.reread(self._inbox.idle_stop))
+
+    def _watch_clock(self) -> None:
+        self._watched_clock = time.monotonic()
+        self._attempt(self._household.watch_clock)
 
     def _attempt(self, work: Callable[[], None]) -> Ending:
         """Do it and tell what goes wrong; only that another engine is at work is left for the caller to tell."""
@@ -254,6 +261,8 @@ class Loop:
                     self._engine.remind()
             case ReloadAsked():
                 self._household.reload()
+            case JobDue("show"):
+                pass  # that is done after each event
             case _:
                 raise AssertionError(f"nothing is known of {event}")
 

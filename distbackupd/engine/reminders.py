@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.overview import protection
+from distbackupd.engine.timekeeping import has_just_jumped
 from distbackupd.model.events import DiskNotSeen, Remark
 
 LAST_REMINDER = "last_reminder"
@@ -13,7 +14,12 @@ _DAY = 86_400
 
 
 def is_reminder_due(bench: Bench) -> bool:
-    """Whether the last reminder is a day old, or in the future because the clock was set back."""
+    """Whether the last reminder is a day old, or in the future because the clock was set back.
+
+    After the clock has jumped ahead it waits until that has lasted: no disk was away for a year that took a minute.
+    """
+    if has_just_jumped(bench):
+        return False
     last = bench.catalogue.sessions.recall(LAST_REMINDER)
     return last is None or not 0 <= bench.clock.now() - int(last) < _DAY
 

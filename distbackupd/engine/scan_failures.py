@@ -11,12 +11,13 @@ from distbackupd.model.errors import DistbackupError, EngineBusy, Interrupted
 from distbackupd.model.events import ScanFailed
 from distbackupd.model.problems import FailedScan
 
-_FACT = "failed_scan"
+FACT = "failed_scan"
+"""Under this name it is kept."""
 
 
 def failed_scan(bench: Bench) -> FailedScan | None:
     """Since when no whole scan has come to its end, and why; None: the last one did."""
-    kept = bench.catalogue.sessions.recall(_FACT)
+    kept = bench.catalogue.sessions.recall(FACT)
     return FailedScan(**json.loads(kept)) if kept else None
 
 
@@ -34,7 +35,7 @@ def failures_remembered(bench: Bench, whole: bool) -> Iterator[None]:
             _remember(bench, reason)
         raise
     if whole and failed_scan(bench) is not None:
-        bench.catalogue.sessions.remember(_FACT, "")
+        bench.catalogue.sessions.remember(FACT, "")
 
 
 def _remember(bench: Bench, reason: str) -> None:
@@ -43,4 +44,9 @@ def _remember(bench: Bench, reason: str) -> None:
     if before is None:
         bench.reporter.tell(ScanFailed(reason))
     if failed != before:
-        bench.catalogue.sessions.remember(_FACT, json.dumps({"since": failed.since, "reason": failed.reason}))
+        bench.catalogue.sessions.remember(FACT, as_text(failed))
+
+
+def as_text(failed: FailedScan) -> str:
+    """As it is kept."""
+    return json.dumps({"since": failed.since, "reason": failed.reason})

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from distbackupd.engine import brake_memory
+from distbackupd.engine import brake_memory, scan_failures
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.ports import MachineClock
 from distbackupd.model.events import ClockWrong, Remark
 from distbackupd.model.text import say_duration
-from distbackupd.planning.timekeeping import Doubt, Judgement, MachineTime, SetBack, Timeline, judge
+from distbackupd.planning.timekeeping import HOUR, Doubt, Judgement, MachineTime, SetBack, Timeline, judge
 
 CLOCK = "clock"
 """Under this name it is kept."""
@@ -89,6 +89,12 @@ def as_recorded(bench: Bench, at: int) -> int:
     return at + set_back.seconds if set_back and at > set_back.since else at
 
 
+def has_just_jumped(bench: Bench) -> bool:
+    """Whether the clock jumped ahead less than an hour ago, as the last look found it: it may still be set right."""
+    timeline = _recall(bench)
+    return timeline is not None and any(doubt.pushed and doubt.measured < HOUR for doubt in timeline.doubts)
+
+
 def _judge(bench: Bench, before: Timeline | None) -> Judgement:
     last_scan = int(bench.catalogue.sessions.recall(LAST_SCAN) or 0)
     newest = max(bench.catalogue.moments.newest(), last_scan, brake_memory.recall(bench).baseline)
@@ -123,6 +129,11 @@ def _facts_set_back(bench: Bench, back: SetBack) -> dict[str, str]:
     last_scan = int(bench.catalogue.sessions.recall(LAST_SCAN) or 0)
     if last_scan > back.since:
         facts[LAST_SCAN] = str(max(back.since, last_scan - back.seconds))
+    failed = scan_failures.failed_scan(bench)
+    if failed is not None and failed.since > back.since:
+        facts[scan_failures.FACT] = scan_failures.as_text(
+            replace(failed, since=max(back.since, failed.since - back.seconds))
+        )
     return facts
 
 

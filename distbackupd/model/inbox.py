@@ -31,7 +31,9 @@ class SourceTouched:
 
 @dataclass(frozen=True, slots=True)
 class JobDue:
-    """A regular job's time has come: ``scan`` or ``tend`` (look whether sources, disks or settings changed)."""
+    """A regular job's time has come: ``scan``, ``tend`` (look whether sources, disks or settings changed), or ``show`` (how
+    things stand: nothing is looked for).
+    """
 
     job: str
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time as clock
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
@@ -18,6 +20,9 @@ TEND = "tend"
 TEND_SECONDS = 60
 """How often ``tend`` is posted. It also wakes the scheduler: its timer stands still while the machine sleeps, so that
 without a short job a scan missed in the night would come hours after the morning."""
+MOST_SCANS = 3
+"""So many scans are posted within a day of true time: with a clock that jumps ahead and back many nights may begin."""
+_DAY = 86_400
 
 
 class NightlyTrigger(BaseTrigger):  # type: ignore[misc]  # apscheduler has no types
@@ -42,11 +47,13 @@ def _machines_zone() -> tzinfo:
 class Schedule:
     """Posts ``JobDue("scan")`` each night and ``JobDue("tend")`` each minute, from a thread of its own.
 
-    A job that was due while the machine slept is posted once, as soon as it wakes.
+    A job that was due while the machine slept is posted once, as soon as it wakes. ``monotonic``: seconds that never jump.
     """
 
-    def __init__(self, post: Callable[[JobDue], None]) -> None:
+    def __init__(self, post: Callable[[JobDue], None], monotonic: Callable[[], float] = clock.monotonic) -> None:
         self._post = post
+        self._monotonic = monotonic
+        self._scans: deque[float] = deque(maxlen=MOST_SCANS)
         # In UTC and with triggers that return UTC: apscheduler's own arithmetic loses or doubles jobs around DST. No
         # grace: its default of one second drops every job that a stall delays.
         self._scheduler = BackgroundScheduler(
@@ -55,7 +62,7 @@ class Schedule:
 
     def start(self, scan_at: time) -> None:
         """Start the clock."""
-        self._scheduler.add_job(self._post, NightlyTrigger(scan_at), args=[JobDue(SCAN)], id=SCAN)
+        self._scheduler.add_job(self._post_scan, NightlyTrigger(scan_at), id=SCAN)
         self._scheduler.add_job(
             self._post, IntervalTrigger(seconds=TEND_SECONDS, timezone=UTC), args=[JobDue(TEND)], id=TEND
         )
@@ -63,6 +70,7 @@ class Schedule:
 
     def reschedule(self, scan_at: time) -> None:
         """The nightly scan has another time from now on."""
+        self._scans.clear()
         self._scheduler.reschedule_job(SCAN, trigger=NightlyTrigger(scan_at))
 
     def set_right(self) -> None:
@@ -72,6 +80,12 @@ class Schedule:
             self._scheduler.reschedule_job(TEND, trigger=IntervalTrigger(seconds=TEND_SECONDS, timezone=UTC))
             scan = self._scheduler.get_job(SCAN)
             self._scheduler.reschedule_job(SCAN, trigger=scan.trigger)
+
+    def _post_scan(self) -> None:
+        now = self._monotonic()
+        if len(self._scans) < MOST_SCANS or now - self._scans[0] >= _DAY:
+            self._scans.append(now)
+            self._post(JobDue(SCAN))
 
     def next_times(self) -> dict[str, datetime]:
         """When each job is due next."""

@@ -165,6 +165,27 @@ def test_scan_of_new_sources_is_finished_before_the_first_session(scene: Scene) 
     assert scene.done == [("scan", None), ("back up", "/dev/sdb1")]
 
 
+def test_clock_is_watched_by_a_loop_that_never_rests(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("distbackupd.daemon.loop.time.monotonic", lambda: now)
+    scene.loop = Loop(scene.inbox, scene.engine, scene.household, scene.heart)
+    rounds = 0
+
+    def another() -> None:
+        nonlocal now, rounds
+        now, rounds = now + 10, rounds + 1
+        scene.inbox.post(StopAsked() if rounds == 10 else SourceTouched(b"/a"))
+
+    scene.household.on_idle = another
+    scene.loop.run()
+    assert scene.household.looks == 3
+
+
+def test_show_looks_for_nothing(scene: Scene) -> None:
+    assert scene.work_off(JobDue("show")) == 0
+    assert scene.done == []
+
+
 def test_unknown_disk_is_left_alone(scene: Scene) -> None:
     scene.engine.ours = False
     assert scene.work_off(DISK) == 0

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from distbackupd.engine.braking import release, standing_brake
+from distbackupd.engine.overview import protection
+from distbackupd.engine.ports.catalogue import SessionSummary
+from distbackupd.engine.reminders import is_reminder_due, remind
+from distbackupd.engine.scan_failures import failed_scan, failures_remembered
 from distbackupd.engine.timekeeping import as_recorded, glance_at_clock, look_at_clock
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.events import ClockWrong
@@ -162,3 +167,62 @@ def test_catalogue_of_an_older_version_is_never_before_what_it_recorded(scene: S
     scene.write("new")
     scene.scan()
     assert max(recorded(scene)) > newest
+
+
+def test_excursion_ahead_tells_no_disk_from_one_that_was_away_and_reminds_when_the_clock_is_believed(scene: Scene) -> None:
+    fill(scene)
+    remind(scene.bench, 90 * DAY)
+    scene.reporter.events.clear()
+    scene.clock.jump(YEAR)
+    look_at_clock(scene.bench)
+    scene.clock.pass_time(1800)
+    look_at_clock(scene.bench)
+    assert not is_reminder_due(scene.bench)
+    scene.clock.pass_time(3600)
+    look_at_clock(scene.bench)
+    assert is_reminder_due(scene.bench)
+    scene.clock.jump(-YEAR)
+    look_at_clock(scene.bench)
+    assert not is_reminder_due(scene.bench)
+    scene.clock.pass_time(DAY)
+    assert is_reminder_due(scene.bench)
+
+
+def test_scan_that_failed_in_the_future_failed_when_the_clock_is_right_again(scene: Scene) -> None:
+    fill(scene)
+    scene.clock.jump(YEAR)
+    look_at_clock(scene.bench)
+    with suppress(ZeroDivisionError), failures_remembered(scene.bench, whole=True):
+        raise ZeroDivisionError
+    scene.clock.jump(-YEAR)
+    look_at_clock(scene.bench)
+    failed = failed_scan(scene.bench)
+    assert failed is not None
+    assert failed.since <= scene.clock.now()
+
+
+def test_session_that_failed_in_the_future_keeps_nobody_from_bringing_its_disk_for_a_year(scene: Scene) -> None:
+    disk = fill(scene)
+    scene.write("one more", "that lacks a copy")
+    scene.scan()
+    assert protection(scene.bench).wanted
+    scene.clock.jump(YEAR)
+    look_at_clock(scene.bench)
+    now = scene.bench.clock.now()
+    session = scene.catalogue.sessions.start(disk, now)
+    scene.catalogue.sessions.finish(session, SessionSummary("one", now, now, "failed", 0, 0, 0, 0, "it failed"))
+    assert not protection(scene.bench).wanted
+    scene.clock.jump(-YEAR)
+    look_at_clock(scene.bench)
+    assert protection(scene.bench).wanted
+
+
+def test_folders_listed_in_the_future_are_listed_again_in_turn(scene: Scene) -> None:
+    disk = fill(scene)
+    scene.clock.jump(YEAR)
+    scene.back_up(disk)
+    listed = {folder.listed_at for folder in scene.catalogue.disks.left(disk.id).values()}
+    assert max(listed) > scene.clock.now() - DAY
+    scene.clock.jump(-YEAR)
+    look_at_clock(scene.bench)
+    assert max(folder.listed_at for folder in scene.catalogue.disks.left(disk.id).values()) <= scene.clock.now() + 2

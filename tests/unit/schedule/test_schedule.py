@@ -110,3 +110,15 @@ def test_set_right_after_the_clock_went_back_jobs_come_as_before(
     due = schedule.next_times()
     assert due["tend"] <= datetime.now(UTC) + timedelta(seconds=61)
     assert due["scan"] <= datetime.now(UTC) + timedelta(hours=26)
+
+
+def test_clock_that_jumps_to_and_fro_fires_no_storm_of_scans(posted: queue.SimpleQueue[JobDue]) -> None:
+    running = 0.0
+    schedule = Schedule(posted.put, lambda: running)
+    for _ in range(100):
+        schedule._post_scan()
+        running += 120
+    assert posted.qsize() == module.MOST_SCANS
+    running += 86_400
+    schedule._post_scan()
+    assert posted.qsize() == module.MOST_SCANS + 1
