@@ -19,7 +19,7 @@ from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Engine, Loop
 from distbackupd.daemon.presence import presence
 from distbackupd.daemon.signals import Action, signals
-from distbackupd.daemon.watching import Watching
+from distbackupd.daemon.watching import Watching, say_unwatched
 from distbackupd.engine.overview import idle_sentence
 from distbackupd.engine.ports import Reporter
 from distbackupd.model.disks import Volume
@@ -31,7 +31,7 @@ from distbackupd.notify import journal, readiness
 from distbackupd.notify.readiness import Pulse
 from distbackupd.notify.reporter import JournalReporter
 from distbackupd.schedule.schedule import SCAN, Schedule
-from distbackupd.sources.watcher import Watcher
+from distbackupd.sources.watcher import MISSING, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,8 @@ class _Household:
         self._reporter.forget()
         protection = self._engine.protection()
         self._board.protect(protection)
-        sentence = idle_sentence(protection)
+        unwatched = say_unwatched(self._watcher.unwatched().values(), MISSING) if self._watcher else ""
+        sentence = "; ".join(filter(None, (idle_sentence(protection), unwatched)))
         # Whoever looks after a disk did not work should read why, not only that nothing is going on.
         trouble = self._reporter.trouble
         self._board.show(Standing("idle", f"{trouble}. Now {sentence}" if trouble else sentence))
@@ -220,8 +221,7 @@ class _Household:
     def _show_watching(self, text: str) -> None:
         """In the thread that builds the watches: what a disk or a scan shows goes before it."""
         if not text:
-            # The loop shows how things stand after each event.
-            self._post(JobDue("tend"))
+            self._post(JobDue("show"))
         elif self._board.standing().state in ("opening", "idle"):
             self._board.show(Standing("idle", text))
 

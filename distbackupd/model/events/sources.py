@@ -182,19 +182,21 @@ class FileSkipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class WatchLimited(Event):
-    """Not every folder can be watched."""
+    """Not every folder can be watched: ``watched`` of ``folders``, and nothing at all in so many other ``sources``."""
 
     MESSAGE_ID: ClassVar[str] = "bb22248754e04ecc9e485f59fe8213c7"
     severity: ClassVar[int] = 4
     watched: int
     folders: int
+    sources: int = 0
 
     @property
     def sentence(self) -> str:
-        return (
-            f"only {self.watched:,} of {self.folders:,} folders are watched for changes, "
-            "the scheduled scan covers the rest; raise fs.inotify.max_user_watches with sysctl to watch all"
-        )
+        what = f"only {self.watched:,} of {self.folders:,} folders are watched for changes"
+        if self.sources:
+            nothing = "no folder of " + say_count(self.sources, "source")
+            what = f"{what}, and {nothing}" if self.watched < self.folders else f"{nothing} is watched for changes"
+        return f"{what}; the scheduled scan covers the rest; raise fs.inotify.max_user_watches with sysctl to watch all"
 
     @property
     def public_sentence(self) -> str:

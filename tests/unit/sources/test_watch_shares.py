@@ -47,8 +47,8 @@ def test_watcher_source_of_many_folders_leaves_others_theirs(tmp_path: Path, mon
     watching = watcher.Watcher(lambda _event: None, 0.1, told.append)
     try:
         watching.set_roots([tmp_path / "hog", tmp_path / "other"])
-        roots = {root: found._emitter._inotify for root, found in watching._roots.items()}
-        assert {root.rpartition(b"/")[2]: group.watches for root, group in roots.items()} == {b"hog": 15, b"other": 11}
+        roots = {root: known.watched.watches for root, known in watching._roots.items()}
+        assert {root.rpartition(b"/")[2]: watches for root, watches in roots.items()} == {b"hog": 15, b"other": 11}
         assert [(event.watched, event.folders) for event in told] == [(26, 72)]
     finally:
         watching.stop()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import queue
 import shutil
@@ -12,10 +14,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from watchdog.observers.inotify import InotifyWatchGroup
 
 from distbackupd.model.events import WatchLimited
 from distbackupd.model.inbox import JobDue, SourceTouched
-from distbackupd.sources.watcher import EVERYTHING, Debouncer, Watcher, watched_folders
+from distbackupd.sources.debouncing import EVERYTHING, LONGEST_WAIT, Debouncer
+from distbackupd.sources.watcher import MISSING, Watcher, watched_folders
+from tests.bed.waiting import wait_until
 
 SETTLE = 0.05
 
@@ -243,13 +248,18 @@ def test_watcher_link_as_root_is_followed(watcher: Watcher, posted: Posted, root
     posted.wait_for(tmp_path / "link" / "a")
 
 
-def test_set_roots_missing_root_is_retried(watcher: Watcher, posted: Posted, tmp_path: Path) -> None:
+def test_set_roots_missing_root_is_retried_and_a_scan_is_due_when_it_is_there(
+    watcher: Watcher, posted: Posted, tmp_path: Path
+) -> None:
     late = tmp_path / "late"
     watcher.set_roots([str(late)])
     assert watcher.watched_roots() == []
+    assert watcher.unwatched() == {os.fsencode(late): MISSING}
     late.mkdir()
     watcher.set_roots([str(late)])
     assert watcher.watched_roots() == [os.fsencode(late)]
+    assert watcher.unwatched() == {}
+    posted.wait_for(EVERYTHING)
     (late / "file").write_text("")
     posted.wait_for(late)
 
@@ -290,6 +300,7 @@ def test_set_roots_root_deleted_and_made_again_is_watched(watcher: Watcher, post
     assert watcher.watched_roots() == []
     root.mkdir()
     watcher.set_roots([str(root)])
+    posted.wait_for(EVERYTHING)
     posted.seen.clear()
     (root / "file").write_text("")
     posted.wait_for(root)
@@ -302,23 +313,121 @@ def test_watcher_nested_roots_both_work(watcher: Watcher, posted: Posted, root: 
     posted.wait_for(root / "a" / "deep")
 
 
-def test_watcher_queue_overflow_makes_a_scan_due(watcher: Watcher, posted: Posted, root: Path) -> None:
-    """A real overflow: the thread that reads is held while more happens than the kernel's queue takes."""
+def _run_over(watcher: Watcher, one: Path, two: Path) -> None:
+    """Let more happen to two files than the kernel's queue takes, while the thread that reads is held."""
     with open("/proc/sys/fs/inotify/max_queued_events") as file:
         capacity = int(file.read())
-    watcher.set_roots([str(root)])
-    (emitter,) = watcher._observer.emitters
-    group = emitter._inotify
-    one, two = root / "a" / "file", root / "b" / "other"
-    two.write_text("")
-    with group._lock:
-        # Two files in turn, for the kernel merges equal events that follow each other.
-        for _ in range(capacity // 2 + 1000):
+    (known,) = watcher._roots.values()
+    with known.watched._emitter.group._lock:
+        # Two files in turn, for the kernel merges equal events that follow each other; 2,560 are read at once before.
+        for _ in range(capacity // 2 + 2000):
             os.utime(one)
             os.utime(two)
+
+
+def test_watcher_queue_overflow_makes_a_scan_due(watcher: Watcher, posted: Posted, root: Path) -> None:
+    two = root / "b" / "other"
+    two.write_text("")
+    watcher.set_roots([str(root)])
+    _run_over(watcher, root / "a" / "file", two)
     posted.wait_for(EVERYTHING)
     (root / "a" / "deep" / "after").write_text("")
     posted.wait_for(root / "a" / "deep")
+
+
+def test_watcher_queue_overflow_with_more_folders_than_the_queue_holds_comes_to_rest(
+    watcher: Watcher, posted: Posted, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open("/proc/sys/fs/inotify/max_queued_events") as file:
+        folders = min(int(file.read()), 40_000) + 1000
+    for number in range(folders):
+        (root / "b" / str(number)).mkdir()
+    caplog.set_level("INFO")
+    two = root / "b" / "other"
+    two.write_text("")
+    watcher.set_roots([str(root)])
+    before = watched_folders()
+    _run_over(watcher, root / "a" / "file", two)
+    posted.wait_for(EVERYTHING, timeout=60)
+    assert watched_folders() == before == folders + 4
+    (root / "a" / "deep" / "after").write_text("")
+    posted.wait_for(root / "a" / "deep")
+    assert posted.seen.count(EVERYTHING) == 1
+    assert len([record for record in caplog.records if "more changed at once" in record.message]) == 1
+    assert "overflow" not in caplog.text
+
+
+def test_watcher_queue_that_runs_over_again_waits_before_it_watches_anew(
+    watcher: Watcher, posted: Posted, root: Path
+) -> None:
+    two = root / "b" / "other"
+    two.write_text("")
+    watcher.set_roots([str(root)])
+    _run_over(watcher, root / "a" / "file", two)
+    posted.wait_for(EVERYTHING)
+    _run_over(watcher, root / "a" / "file", two)
+
+    def waits_long() -> bool:
+        due = watcher._debouncer.next_due()
+        return due is not None and due > time.monotonic() + LONGEST_WAIT - 60
+
+    wait_until(waits_long, "it is lost again")
+
+
+def test_watcher_many_watches_given_back_are_given_back_at_once(
+    watcher: Watcher, posted: Posted, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distbackupd.sources.watcher._FEW", 1)
+    watcher.set_roots([str(root / "a"), str(root / "b")])
+    watcher.set_roots([str(root / "b")])
+    posted.wait_for(EVERYTHING)
+    assert watched_folders() == 1
+    (root / "b" / "file").write_text("")
+    posted.wait_for(root / "b")
+
+
+def test_watcher_goes_on_after_an_event_that_watchdog_does_not_understand(
+    watcher: Watcher, posted: Posted, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher.set_roots([str(root)])
+    with monkeypatch.context() as patch:
+        patch.setattr(InotifyWatchGroup, "on_event", lambda _self, _event: 1 / 0)
+        (root / "a" / "file").write_text("")
+        posted.wait_for(EVERYTHING)
+    (root / "b" / "file").write_text("")
+    posted.wait_for(root / "b")
+
+
+def test_set_roots_folder_that_must_not_be_read_is_not_taken_for_watched(
+    watcher: Watcher, posted: Posted, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_words: object) -> int:
+        ctypes.set_errno(errno.EACCES)
+        return -1
+
+    with monkeypatch.context() as patch:
+        patch.setattr("watchdog.observers.inotify_c.inotify_add_watch", refuse)
+        for _ in range(3):
+            watcher.set_roots([str(root)])
+        assert watcher.watched_roots() == []
+        assert watcher.unwatched() == {os.fsencode(root): "Permission denied"}
+    assert len(caplog.records) == 1
+    watcher.set_roots([str(root)])
+    posted.wait_for(EVERYTHING)
+    assert watcher.watched_roots() == [os.fsencode(root)]
+
+
+def test_set_roots_without_a_descriptor_all_wait_and_are_watched_later(
+    watcher: Watcher, posted: Posted, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("watchdog.observers.inotify_c.inotify_init", lambda: -1)
+        patch.setattr("watchdog.observers.inotify_c.ctypes.get_errno", lambda: errno.EMFILE)
+        watcher.set_roots([str(root)])
+        assert watcher.unwatched() == {os.fsencode(root): "inotify instance limit reached"}
+    watcher.set_roots([str(root)])
+    posted.wait_for(EVERYTHING)
+    assert watcher.unwatched() == {}
 
 
 def test_stop_nothing_is_left(posted: Posted, root: Path) -> None:
@@ -339,7 +448,7 @@ watcher = Watcher(touched.put, 0.05, told.put)
 watcher.set_roots([sys.argv[1]])
 watcher.set_roots([sys.argv[1]])
 event = told.get(timeout=20)
-print(event.watched, event.folders, told.qsize(), flush=True)
+print(event.watched, event.folders, event.sources, told.qsize(), flush=True)
 watcher.stop()
 """
 
@@ -362,7 +471,7 @@ def test_watcher_watch_limit_reached_is_told_once(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
     command = [*low_limit(5), sys.executable, "-c", WATCH_WITH_A_LOW_LIMIT, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert result.stdout == "5 12 0\n", result.stderr
+    assert result.stdout == "5 12 0 0\n", result.stderr
 
 
 def test_watcher_no_watch_left_for_the_root_is_told(tmp_path: Path) -> None:
@@ -370,7 +479,23 @@ def test_watcher_no_watch_left_for_the_root_is_told(tmp_path: Path) -> None:
         pytest.skip("user namespaces are not allowed here, so the limit of watches cannot be lowered for a test")
     command = [*low_limit(0), sys.executable, "-c", WATCH_WITH_A_LOW_LIMIT, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert result.stdout == "0 1 0\n", result.stderr
+    assert result.stdout == "0 0 1 0\n", result.stderr
+
+
+def test_add_earliest_moment_holds_back_whatever_is_touched_meanwhile() -> None:
+    debouncer = Debouncer(5)
+    debouncer.add(b"/s/a", 1)
+    debouncer.add(EVERYTHING, 2, earliest=300)
+    debouncer.add(b"/s/b", 3)
+    assert debouncer.next_due() == 300
+    assert debouncer.due(300) == [EVERYTHING]
+
+
+def test_limited_sentence_tells_sources_of_which_nothing_is_watched() -> None:
+    assert WatchLimited(0, 0, 1).sentence.startswith("no folder of 1 source is watched for changes; ")
+    assert WatchLimited(5, 9, 2).sentence.startswith(
+        "only 5 of 9 folders are watched for changes, and no folder of 2 sources; "
+    )
 
 
 def test_limited_sentence_names_both_numbers() -> None:
