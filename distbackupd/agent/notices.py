@@ -85,6 +85,9 @@ SENTENCES_KEPT = 6
 
 LOCKED_SHOWN = 3
 
+_STILL = "still"
+"""One work is in hand at a time, so one thing stands still."""
+
 
 class Narrator:
     """Makes notices of news, which come in the order in which things happened."""
@@ -148,7 +151,7 @@ class Narrator:
     def _session_started(self, news: News) -> Telling:
         story = self._story(news.disk)
         story.running = True
-        gone: Telling = [Withdrawn(f"unseen:{news.disk}"), Withdrawn(f"details:{news.disk}")]
+        gone: Telling = [Withdrawn(key) for key in (f"unseen:{news.disk}", f"details:{news.disk}", _STILL)]
         if self._wanted == news.disk:
             gone.append(Withdrawn("wanted"))
         return [_begun(news.disk, "Leave it plugged in until you are told that it is done"), *gone]
@@ -170,6 +173,13 @@ class Narrator:
         story.outcome = capital(news.sentence.replace(f"{news.disk}: stopped: ", f"{news.disk}: ", 1), news.disk)
         notice = _failure(_disk_key(news.disk), f"{news.disk}: backup stopped", story.outcome, news.disk)
         return [replace(notice, actions=(Action.DETAILS,))]
+
+    def _not_answering(self, news: News) -> Telling:
+        title = f"{news.disk} does not answer" if news.disk else "The backup stands still"
+        return [_attention(_STILL, title, capital(news.sentence, news.disk), news.disk, stays=True)]
+
+    def _answers_again(self, _: News) -> Telling:
+        return [Withdrawn(_STILL)]
 
     def _may_unplug(self, news: News) -> Telling:
         story = self._story(news.disk)
@@ -352,6 +362,8 @@ _TELLERS: dict[str, Callable[[Narrator, News], Telling]] = {
     "SessionFinished": Narrator._session_finished,
     "SessionInterrupted": Narrator._session_interrupted,
     "SessionFailed": Narrator._session_failed,
+    "NotAnswering": Narrator._not_answering,
+    "AnswersAgain": Narrator._answers_again,
     "MayUnplug": Narrator._may_unplug,
     "StillMounted": Narrator._still_mounted,
     "DriveStillNeeded": Narrator._drive_still_needed,

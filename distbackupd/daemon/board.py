@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _KEPT_EVENTS = 300
 _CANCELLED = "somebody cancelled it"
+_STOPPING = "stopping at a good place"
 
 
 class Board:
@@ -43,7 +44,9 @@ class Board:
         self._show_status = show_status
         self._now_ns = now_ns
         self._lock = threading.RLock()
-        self._standing = Standing()
+        self._latest = self._standing = Standing()
+        self._notice = ""
+        self._stopping = False
         self._protection = Protection()
         self._told: deque[Told] = deque(maxlen=_KEPT_EVENTS)
         self._listeners: list[Listener] = []
@@ -53,14 +56,36 @@ class Board:
     # --- what the daemon shows ---
 
     def show(self, standing: Standing) -> None:
-        """It does this now. While the inbox is paused the line says so."""
+        """It does this now. What goes before that is said instead: it stops, it stands still, it is paused."""
         with self._lock:
-            if self._inbox.paused:
-                line = f"{standing.disk}: {Paused().sentence}" if standing.disk else Paused().sentence
-                standing = replace(standing, state="paused", sentence=line)
-            self._standing = standing
-            self._show_status(standing.sentence)
-            self._each(lambda listener: listener.stands(standing))
+            self._latest = standing
+            self._show()
+
+    def notice(self, sentence: str) -> None:
+        """This goes before what is being done, until it is empty."""
+        with self._lock:
+            if sentence != self._notice:
+                self._notice = sentence
+                self._show()
+
+    def stopping(self) -> None:
+        """From now on it is about to end, whatever it still does."""
+        with self._lock:
+            self._stopping = True
+            self._show()
+
+    def _show(self) -> None:
+        standing = self._latest
+        if self._stopping:
+            standing = replace(standing, state="stopping", sentence=self._notice or _STOPPING)
+        elif self._notice:
+            standing = replace(standing, sentence=self._notice)
+        elif self._inbox.paused:
+            line = f"{standing.disk}: {Paused().sentence}" if standing.disk else Paused().sentence
+            standing = replace(standing, state="paused", sentence=line)
+        self._standing = standing
+        self._show_status(standing.sentence)
+        self._each(lambda listener: listener.stands(standing))
 
     def protect(self, protection: Protection) -> None:
         """This is protected so well now."""
@@ -142,7 +167,7 @@ class Board:
             if self._inbox.pause():
                 log.info("%s", Paused().sentence)
                 self.tell(Paused())
-                self.show(self._standing)
+                self._show()
 
     def resume(self) -> None:
         """See :class:`~distbackupd.control.desk.Desk`."""

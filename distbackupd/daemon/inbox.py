@@ -213,6 +213,16 @@ class Inbox:
             return True
 
     @property
+    def device(self) -> str:
+        """What the job in hand works on; empty where that is no disk."""
+        return self._device
+
+    @property
+    def resting(self) -> bool:
+        """Whether the job in hand rests, or is about to: there is a pause, and nobody asked it to stop."""
+        return self._pause.lasts and not self.job_stop.asked
+
+    @property
     def has_pending(self) -> bool:
         """Whether anything waits to be taken out."""
         return bool(self._pending)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import NamedTuple, Protocol
 
 from distbackupd.config.settings import Settings
@@ -141,7 +141,10 @@ class Loop:
         household: Household,
         heart: Heart | None = None,
         disk_patience: float = DISK_PATIENCE,
+        at_work: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        """``at_work`` is entered while something is being done that may have to wait for a disk or a source."""
+        self._at_work = at_work
         self._disk_patience = disk_patience
         self._inbox = inbox
         self._engine = engine
@@ -152,7 +155,7 @@ class Loop:
 
     def run(self) -> None:
         """Until :class:`StopAsked`."""
-        self._attempt(self._household.idle)
+        self._show_idle()
         while not self._inbox.stop.is_set():
             self._heart.beat()
             event = self._inbox.get(LOOK_SECONDS)
@@ -162,7 +165,7 @@ class Loop:
                 self._handle(event)
                 if time.monotonic() - self._watched_clock >= LOOK_SECONDS:
                     self._watch_clock()
-                self._attempt(self._household.idle)
+                self._show_idle()
 
     def run_once(self) -> int:
         """Until nothing is pending. The exit code: that of the first error, 130 when asked to stop."""
@@ -174,7 +177,7 @@ class Loop:
         return exit_code
 
     def _handle(self, event: InboxEvent) -> int:
-        with self._heart.patience(WORK_SILENCE):
+        with self._heart.patience(WORK_SILENCE), self._at_work():
             if isinstance(event, Asked):
                 ending = self._attempt(lambda: self._do_asked(event))
                 self._household.answer(event.job, ending.exit_code, ending.sentence)
@@ -186,11 +189,16 @@ class Loop:
             # A disk that was pulled out, or work that somebody cancelled, is no failure of ours.
             return 0 if ending.exit_code == Interrupted.exit_code else ending.exit_code
 
+    def _show_idle(self) -> None:
+        # How things stand tells of sources too, and one may hang.
+        with self._heart.patience(WORK_SILENCE), self._at_work():
+            self._attempt(self._household.idle)
+
     def _use_idle_time(self) -> None:
         self._watch_clock()
         if not self._inbox.idle_stop.is_set():
             # A source that hangs, on NFS say, is no reason to be killed.
-            with self._heart.patience(WORK_SILENCE):
+            with self._heart.patience(WORK_SILENCE), self._at_work():
                 self._attempt(lambda: self._engine.reread(self._inbox.idle_stop))
 
     def _watch_clock(self) -> None:

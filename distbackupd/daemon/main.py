@@ -14,6 +14,7 @@ from distbackupd.config.settings import DEFAULT_FILE
 from distbackupd.daemon.service import Options, Parts, serve
 from distbackupd.hotplug.devices import plugged_volumes, udev_context
 from distbackupd.hotplug.monitor import DiskMonitor
+from distbackupd.hotplug.sysfs import requests_of
 from distbackupd.model.errors import DistbackupError
 from distbackupd.notify.journal import set_up_logging
 from distbackupd.wiring import make_control, make_login, open_engine
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             plugged_volumes=lambda: plugged_volumes(udev_context()),
             make_control=make_control,
             make_login=make_login,
+            requests_of=requests_of,
         ),
     )
 

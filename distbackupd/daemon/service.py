@@ -18,12 +18,13 @@ from distbackupd.daemon.board import Board
 from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Engine, Loop
 from distbackupd.daemon.presence import presence
-from distbackupd.daemon.signals import Action, signals
+from distbackupd.daemon.signals import Action, beside, signals
+from distbackupd.daemon.vigil import Requests, Vigil
 from distbackupd.daemon.watching import Watching, say_unwatched
 from distbackupd.engine.overview import idle_sentence
 from distbackupd.engine.ports import Reporter
 from distbackupd.model.disks import Volume
-from distbackupd.model.errors import UsageError
+from distbackupd.model.errors import DiskTrouble, UsageError
 from distbackupd.model.events import Event
 from distbackupd.model.inbox import DiskAppeared, InboxEvent, JobDue, ReloadAsked, StopAsked
 from distbackupd.model.standing import Standing
@@ -86,6 +87,7 @@ class Parts:
     plugged_volumes: Callable[[], Iterable[Volume]]
     make_control: Callable[[Desk], Control]
     make_login: Callable[[], Login]
+    requests_of: Requests = lambda _device: None
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,12 @@ def serve(options: Options, parts: Parts) -> int:
         journal.tell(event)
         board.tell(event)
 
-    reporter = JournalReporter(board.show, heart.beat, tell)
+    vigil = Vigil(inbox, board, tell, _end_at_once, parts.requests_of)
+    reporter = JournalReporter(board.show, heart.beat, tell, moved=vigil.moved)
 
     def stop() -> None:
         readiness.stopping()
-        board.show(Standing("stopping", "stopping at a good place"))
+        board.stopping()
         inbox.post(StopAsked())
 
     actions: dict[int, Action] = {
@@ -126,7 +129,8 @@ def serve(options: Options, parts: Parts) -> int:
         signal.SIGINT: stop,
         signal.SIGHUP: lambda: inbox.post(ReloadAsked()),
     }
-    with presence(folder), signals(actions):
+
+    def work() -> int:
         board.show(Standing("opening", "opening the catalogue"))
         readiness.extend_timeout(OPENING_SECONDS)
         with parts.open_engine(folder, settings, reporter) as engine:
@@ -135,7 +139,9 @@ def serve(options: Options, parts: Parts) -> int:
             with ExitStack() as cleanup:
                 login = parts.make_login()
                 household = _Household(options, settings, engine, reporter, inbox.post, board, login)
-                loop = Loop(inbox, engine, household, heart)
+                loop = Loop(inbox, engine, household, heart, at_work=vigil.at_work)
+                cleanup.callback(vigil.stop)
+                vigil.start()
                 if options.once:
                     for volume in parts.plugged_volumes():
                         inbox.post(DiskAppeared(volume))
@@ -156,7 +162,16 @@ def serve(options: Options, parts: Parts) -> int:
                 log.info("serving the catalogue in %s", folder)
                 loop.run()
                 log.info("stopped")
-    return 0
+        return 0
+
+    with presence(folder), signals(actions):
+        return beside(work)
+
+
+def _end_at_once(sentence: str) -> None:
+    """Without waiting for threads that wait in the kernel. Where one cannot even be killed, the process goes with that."""
+    log.error("%s", sentence)
+    os._exit(DiskTrouble.exit_code)
 
 
 class _Household:

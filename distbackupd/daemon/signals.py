@@ -2,7 +2,8 @@
 
 A handler in Python would run in the engine's thread, between two of its steps, perhaps while it holds the very lock
 that posting needs; and not at all while that thread sits in a system call. So signals only leave their number in a
-socket, which the thread reads.
+socket, which the thread reads. And as the kernel hands signals to the main thread, which leaves nothing anywhere while it
+waits for a disk that does not answer, all work is done in a thread :func:`beside` that.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 Action = Callable[[], None]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -37,6 +40,25 @@ def signals(actions: Mapping[int, Action]) -> Iterator[None]:
         theirs.close()
         reader.join()
         ours.close()
+
+
+def beside(work: Callable[[], T]) -> T:
+    """Do it in a thread of its own, and wait for its end; what it returns or raises. Enter from the main thread."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="engine")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _read(ours: socket.socket, actions: Mapping[int, Action]) -> None:

@@ -11,6 +11,10 @@ SYSFS = Path("/sys")
 
 _NO_NUMBER = 0
 
+_ANSWERED = (0, 4, 11, 15)
+"""Places in a device's ``stat``: reads, writes, discards, flushes."""
+_IN_FLIGHT = 8
+
 
 def number_of(device: str) -> int:
     """The number of a block device by its node, 0 where there is no such device."""
@@ -44,6 +48,14 @@ def is_write_protected(device: str) -> bool:
 def is_hardware(drive: str) -> bool:
     """Whether there is a device behind it that could be unplugged; a loop device is none."""
     return (_entry(drive) / "device").exists()
+
+
+def requests_of(device: str) -> tuple[int, int] | None:
+    """How many requests the device has answered, and for how many answers the kernel waits now; None: nobody knows."""
+    figures = [int(word) for word in _read(_entry(device) / "stat").split()]
+    if len(figures) < _IN_FLIGHT + 1:
+        return None
+    return sum(figures[place] for place in _ANSWERED if place < len(figures)), figures[_IN_FLIGHT]
 
 
 def devices_with_room() -> list[str]:

@@ -26,7 +26,7 @@ class JournalReporter:
     """Implements the engine's ``Reporter``: events become journal entries, progress becomes a standing once a second.
 
     ``show`` and ``beat`` are called in the engine's thread; ``beat`` at every call, as a sign of life. An activity may
-    begin within another; the standing tells the innermost.
+    begin within another; the standing tells the innermost. ``moved`` is called whenever the work got further.
     """
 
     def __init__(
@@ -35,7 +35,9 @@ class JournalReporter:
         beat: Callable[[], None] = lambda: None,
         tell: Callable[[Event], None] = journal.tell,
         monotonic: Callable[[], float] = time.monotonic,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
+        self._moved = moved
         self._show_standing = show
         self._beat = beat
         self._tell = tell
@@ -50,11 +52,13 @@ class JournalReporter:
     def tell(self, event: Event) -> None:
         """One journal entry; a session's events also name the disk in the standing."""
         self._beat()
+        self._moved()
         if isinstance(event, SessionFailed | DiskRefused):
             self.trouble = event.public_sentence
         if isinstance(event, SessionStarted):
             self._subject, self._state = event.disk, "session"
             self.trouble = ""
+            self._show_standing(Standing(self._state, event.public_sentence, event.disk))
         elif isinstance(event, ScanStarted) and not self._subject:
             self._state = "scanning"
         elif isinstance(event, SessionFinished | SessionFailed | SessionInterrupted):
@@ -64,12 +68,15 @@ class JournalReporter:
     def begin(self, activity: str, items: int = 0, total_bytes: int = 0) -> None:
         """A new innermost activity; shown at once."""
         self._beat()
+        self._moved()
         self._activities.append((Progress(activity, items, total_bytes), self._monotonic()))
         self._show()
 
     def advance(self, items: int, done_bytes: int, current: bytes = b"") -> None:  # noqa: ARG002 - no line a file
         """The innermost activity is so much further."""
         self._beat()
+        if items or done_bytes:
+            self._moved()
         if not self._activities:
             return
         progress, _ = self._activities[-1]
@@ -81,6 +88,7 @@ class JournalReporter:
     def end(self) -> None:
         """The innermost activity is over; without one this is nothing."""
         self._beat()
+        self._moved()
         if self._activities:
             self._activities.pop()
         if self._activities:

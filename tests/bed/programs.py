@@ -183,12 +183,12 @@ class Daemon:
 
 
 @contextmanager
-def running_daemon(dsb: Dsb, *words: str, ready: bool = True) -> Iterator[Daemon]:
+def running_daemon(dsb: Dsb, *words: str, ready: bool = True, module: str = "distbackupd.daemon.main") -> Iterator[Daemon]:
     """A daemon on the same catalogue and settings as ``dsb``, until it was stopped or this ends."""
     log = dsb.folder.parent / f"daemon-{os.urandom(4).hex()}.log"
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"{place}/notify")
-        command = [sys.executable, "-m", "distbackupd.daemon.main", *dsb.words(*words)]
+        command = [sys.executable, "-m", module, *dsb.words(*words)]
         environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
         # It must not show itself to whoever sits at this machine.
         environment.setdefault("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")

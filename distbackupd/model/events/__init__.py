@@ -13,12 +13,15 @@ scans and files · ``standing`` the brake, a pause, a wrong clock, remarks.
 from distbackupd.model.events.base import DiskEvent, Event
 from distbackupd.model.events.contents import BadCopyFound, ContentLost, CopiesGone, CopiesMended, SourceHealed, SourceRotted
 from distbackupd.model.events.sessions import (
+    AnswersAgain,
+    Culprit,
     DiskNotSeen,
     DiskRefused,
     DiskWanted,
     DriveInUse,
     DriveStillNeeded,
     MayUnplug,
+    NotAnswering,
     SessionFailed,
     SessionFinished,
     SessionInterrupted,
@@ -47,6 +50,7 @@ from distbackupd.model.events.standing import (
 
 __all__ = [
     "BRAKE_IS_ON",
+    "AnswersAgain",
     "BadCopyFound",
     "BrakeLifted",
     "BrakeReleased",
@@ -56,6 +60,7 @@ __all__ = [
     "ContentsChanged",
     "CopiesGone",
     "CopiesMended",
+    "Culprit",
     "DiskEvent",
     "DiskNotSeen",
     "DiskRefused",
@@ -65,6 +70,7 @@ __all__ = [
     "Event",
     "FileSkipped",
     "MayUnplug",
+    "NotAnswering",
     "Paused",
     "Remark",
     "Resumed",

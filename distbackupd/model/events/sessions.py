@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from distbackupd.model.events.base import THE_JOURNAL, DiskEvent, Event, Figure
+from distbackupd.model.events.base import THE_JOURNAL, DiskEvent, Event, Figure, written
 from distbackupd.model.text import say_copies, say_count, say_duration, say_size
+
+Culprit = Literal["disk", "source", "either"]
+"""Who does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,73 @@ class SessionInterrupted(DiskEvent):
     @property
     def public_sentence(self) -> str:
         return self.sentence
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnswering(Event):
+    """The work in hand has stood still for so many seconds: ``disk`` (its name, empty where none is at work), or a source.
+
+    ``culprit``: which of them the kernel waits for, as far as it tells.
+    """
+
+    MESSAGE_ID: ClassVar[str] = "b7a0c2d94e6f4d1c8a35f1e02c7b9d64"
+    severity: ClassVar[int] = 4
+    disk: str
+    culprit: Culprit
+    seconds: int
+
+    @property
+    def sentence(self) -> str:
+        for_so_long = f"has not answered for {say_duration(self.seconds)}"
+        if self.culprit == "source":
+            return (
+                f"a source {for_so_long}; nothing counts as deleted, and the work goes on as soon as it answers: "
+                "if it does not, unmount its file system, or stop its server"
+            )
+        disk = self.disk or "the disk that was plugged in"
+        who = disk if self.culprit == "disk" else f"{disk}, or a source,"
+        return (
+            f"{who} {for_so_long}; what was recorded is safe, and the work goes on as soon as it answers: "
+            "if it does not, pull it out, look at its cable and its power, and plug it in again"
+        )
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"SECONDS": self.seconds}
+
+    @property
+    def public_fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, **written(self.figures)}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersAgain(Event):
+    """What :class:`NotAnswering` told of is over, after so many seconds. ``disk`` as there."""
+
+    MESSAGE_ID: ClassVar[str] = "e41d7b3a90c54f2f9b6c08d5a72e1f38"
+    severity: ClassVar[int] = 5
+    disk: str
+    seconds: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.disk or 'what did not answer'}: answers again after {say_duration(self.seconds)}, the work goes on"
+
+    @property
+    def public_sentence(self) -> str:
+        return self.sentence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {"SECONDS": self.seconds}
+
+    @property
+    def public_fields(self) -> dict[str, str]:
+        return {"DISK": self.disk, **written(self.figures)}
 
 
 @dataclass(frozen=True, slots=True)

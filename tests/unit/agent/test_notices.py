@@ -19,6 +19,7 @@ from distbackupd.agent.notices import (
 from distbackupd.control.wire import News, details_of
 from distbackupd.model import events
 from distbackupd.model.events import (
+    AnswersAgain,
     BadCopyFound,
     Braked,
     BrakeLifted,
@@ -36,6 +37,7 @@ from distbackupd.model.events import (
     Event,
     FileSkipped,
     MayUnplug,
+    NotAnswering,
     Paused,
     Remark,
     Resumed,
@@ -72,6 +74,7 @@ ONE_OF_EACH = [
     ROTTED, LOST, CopiesMended("photos-03", "u3", 2), SourceHealed(b"/photos/a.jpg", b"/photos/a.jpg.replaced-2026-11-26"),
     SessionInterrupted("photos-03", "u3", 7), DriveStillNeeded("photos-03", "u3", "photos-04"),
     DriveInUse("photos-03", "u3", "/media/me/films"),
+    NotAnswering("photos-03", "disk", 120), AnswersAgain("photos-03", 150),
     StillMounted("photos-03", "u3", "/media/me/photos"), Paused(), Resumed(), ScanStarted(2),
     ScanFinished(9, 1, 2, 3, 4, 5, 6, 7, 8.0), ScanFailed("the catalogue is damaged"),
     Braked("photos-03", "u3", "the brake is on: 900 vanished. Say so"), BrakeReleased(), BrakeLifted(),
@@ -124,6 +127,17 @@ def test_hear_what_only_the_journal_needs_tells_nothing() -> None:
 
 def test_hear_a_flood_of_skipped_files_tells_nothing() -> None:
     assert tell(*[FileSkipped(b"/a/%d" % number, "gone") for number in range(5000)]) == []
+
+
+def test_hear_what_stands_still_is_shown_until_it_moves() -> None:
+    still = NotAnswering("photos-03", "disk", 120)
+    (notice,) = [notice for notice in screen(tell(STARTED, still)).values() if notice.title != "Backing up to photos-03"]
+    assert notice.title == "photos-03 does not answer"
+    assert notice.body.startswith("photos-03 has not answered for 2 min; what was recorded is safe")
+    (notice,) = screen(tell(NotAnswering("", "source", 120))).values()
+    assert notice.title == "The backup stands still"
+    assert list(screen(tell(STARTED, still, AnswersAgain("photos-03", 150)))) == ["disk:photos-03"]
+    assert list(screen(tell(still, STARTED))) == ["disk:photos-03"]
 
 
 def test_hear_a_session_begins_offers_progress() -> None:
@@ -296,6 +310,7 @@ def test_hear_any_story_keeps_one_notification_per_disk(story: list[Event]) -> N
         "brake",
         "clock",
         "scan",
+        "still",
     }
     running = screen(telling).get("disk:photos-03")
     assert (running is not None and running.stage is Stage.BEGUN) == (narrator.running == ["photos-03"])

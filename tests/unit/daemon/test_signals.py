@@ -5,7 +5,9 @@ import queue
 import signal
 import threading
 
-from distbackupd.daemon.signals import signals
+import pytest
+
+from distbackupd.daemon.signals import beside, signals
 
 
 def test_signals_call_their_action_in_another_thread() -> None:
@@ -27,3 +29,24 @@ def test_signals_over_handlers_are_as_before() -> None:
         assert signal.getsignal(signal.SIGHUP) != before
     assert signal.getsignal(signal.SIGHUP) == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_beside_gives_what_the_work_gave_while_signals_are_heard() -> None:
+    heard = threading.Event()
+    main = threading.get_ident()
+
+    def work() -> int:
+        assert threading.get_ident() != main
+        # As to a thread that waits for a disk: it gets none itself.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard.wait(20)
+        return 7
+
+    with signals({signal.SIGTERM: heard.set}):
+        assert beside(work) == 7
+
+
+def test_beside_raises_what_the_work_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        beside(lambda: 1 // 0)

@@ -86,8 +86,8 @@ def test_tell_session_names_the_disk_until_it_ends() -> None:
     scene.reporter.tell(SessionFailed("photos-03", "u", "no room"))
     scene.reporter.forget()
     scene.reporter.begin("scanning")
-    assert [(item.state, item.disk) for item in scene.standings] == [("session", "photos-03"), ("idle", "")]
-    assert scene.lines == ["photos-03: copying", "scanning"]
+    assert [(item.state, item.disk) for item in scene.standings] == [("session", "photos-03")] * 2 + [("idle", "")]
+    assert scene.lines == ["photos-03: recognised, starting", "photos-03: copying", "scanning"]
     assert len(scene.told) == 2
 
 
@@ -127,4 +127,16 @@ def test_forget_after_an_error_starts_afresh() -> None:
     scene.reporter.forget()
     scene.reporter.begin("scanning")
     scene.reporter.end()
-    assert scene.lines == ["photos-03: copying", "scanning"]
+    assert scene.lines == ["photos-03: recognised, starting", "photos-03: copying", "scanning"]
+
+
+def test_moved_is_called_only_when_the_work_got_further() -> None:
+    moves = []
+    reporter = JournalReporter(lambda _standing: None, moved=lambda: moves.append(1))
+    reporter.begin("copying", 4, 100)
+    reporter.advance(0, 0)
+    assert len(moves) == 1
+    reporter.advance(1, 0)
+    reporter.advance(0, 7)
+    reporter.end()
+    assert len(moves) == 4
