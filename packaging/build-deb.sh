@@ -14,7 +14,7 @@ export PIP_CACHE_DIR=$PWD/build/deb/cache
 
 packaging/prepare.sh deb
 
-made_from=(pyproject.toml README.md LICENSE CHANGELOG.md SECURITY.md distbackupd systemd udev packaging)
+made_from=(pyproject.toml README.md LICENSE CHANGELOG.md SECURITY.md RELIABILITY.md distbackupd systemd udev packaging)
 version=$(sed --quiet 's/^__version__ = "\(.*\)"/\1/p' distbackupd/__init__.py)
 package=build/distbackupd_${version}_$(dpkg --print-architecture).deb
 

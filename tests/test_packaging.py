@@ -198,7 +198,7 @@ def test_journal_catalog_explains_every_event_and_no_other() -> None:
 
 @pytest.mark.parametrize("kind", EVENTS.values())
 def test_journal_catalog_names_only_what_the_entry_has(kind: type[events.Event]) -> None:
-    samples = {"str": "text", "int": 1, "float": 1.5, "bytes": b"/path", "bool": True}
+    samples = {"str": "text", "int": 1, "float": 1.5, "bytes": b"/path", "bool": True, "Culprit": "disk"}
     event = kind(**{item.name: samples[str(item.type)] for item in dataclasses.fields(kind)})
     named = set(re.findall(r"@([A-Z_]+)@", catalog_entries()[kind.MESSAGE_ID]))
     assert named <= {f"DISTBACKUP_{name}" for name in event.fields}
@@ -257,6 +257,7 @@ def test_package_has_every_file_in_its_place(package: dict[str, str]) -> None:
         for path in ROOT.glob(pattern):
             assert package.get(f"{folder}/{path.name}") == "-rw-r--r--", path
     assert "usr/share/doc/distbackupd/SECURITY.md.gz" in package
+    assert "usr/share/doc/distbackupd/RELIABILITY.md.gz" in package
     for page in MANUALS:
         assert f"usr/share/man/man{page.stem[-1]}/{page.stem}.gz" in package
     for program in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]:
@@ -383,3 +384,13 @@ def test_the_page_on_security_is_named_where_people_look() -> None:
     page = (ROOT / "SECURITY.md").read_text()
     for action in re.findall(r"org\.distbackupd\.[a-z-]+", page):
         assert f'action id="{action}"' in (ROOT / "packaging" / "polkit" / "org.distbackupd.policy").read_text()
+
+
+def test_the_page_on_reliability_is_named_where_people_look_and_names_what_there_is() -> None:
+    assert "](RELIABILITY.md)" in README.read_text()
+    assert "RELIABILITY.md" in (ROOT / "packaging" / "man" / "distbackupd.8.scd").read_text()
+    page = (ROOT / "RELIABILITY.md").read_text()
+    words = set(re.findall(r"`make ([a-z-]+)", page))
+    assert words <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)) | {"crash"}
+    for path in re.findall(r"`(tests/[^` ]+)`", page):
+        assert (ROOT / path).exists(), path
