@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.files import Attributes
 from distbackupd.model.owners import OwnerNames, OwnerNumbers, numbers_in
 
 
+@speaking
 class AccountTable:
     """See :class:`distbackupd.engine.ports.AccountTable`."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distbackupd.catalogue.accounts import AccountTable
 from distbackupd.catalogue.copies import look_at
-from distbackupd.catalogue.database import FILE_NAME, Database, errors_in_words
+from distbackupd.catalogue.database import FILE_NAME, Database
 from distbackupd.catalogue.disks import DiskTable
 from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.finding import FindingTable
@@ -22,11 +22,13 @@ from distbackupd.catalogue.restless import RestlessTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
+from distbackupd.catalogue.trouble import errors_in_words, speaking
 from distbackupd.catalogue.unconfirmed import UnconfirmedTable
 from distbackupd.catalogue.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
 
 
+@speaking
 class Catalogue:
     """See :class:`distbackupd.engine.ports.Catalogue`. Not to be shared between threads."""
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.confined import GLANCE, LARGEST_FILE, Question, ask
-from distbackupd.catalogue.database import FILE_NAME, place_in_words
+from distbackupd.catalogue.database import FILE_NAME
 from distbackupd.catalogue.hearsay import FACTS, Column, rows_of
 from distbackupd.catalogue.rebuilding import rebuild
+from distbackupd.catalogue.trouble import place_in_words
 from distbackupd.model.copies import CatalogueCopy, CopyKnowledge, DamagedCopy
 from distbackupd.model.errors import CatalogueTrouble
 from distbackupd.model.sources import FolderSettings, Source

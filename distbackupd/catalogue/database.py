@@ -7,7 +7,6 @@ deferred one that reads and then writes fails at once when another process write
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +17,13 @@ import peewee
 
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.encoding import teach_hash_xattrs
-from distbackupd.model.errors import CatalogueTrouble, EngineBusy
-from distbackupd.model.text import printable
+from distbackupd.catalogue.trouble import code_of_target, damaged, errors_in_words, is_damage, place_in_words, said, told
+from distbackupd.model.errors import CatalogueTrouble
 
 FILE_NAME = "distbackup.sqlite"
 _COMMIT_PAGES = 2048
+# No memory map: where the disk fails, a page that cannot be read would end the process with a signal, not with an error.
+_PRAGMAS = ("busy_timeout=30000", "foreign_keys=0", "cache_size=-65536", "mmap_size=0", "journal_size_limit=67108864")
 
 
 class Database:
@@ -38,7 +39,7 @@ class Database:
         self.read_only = read_only
         self._caches: list[Callable[[], None]] = []
         self._changes_before = 0
-        with errors_in_words(path), place_in_words(path), _quotes_in_words(path):
+        with errors_in_words(path), place_in_words(path):
             if read_only and _is_older(path) and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
                 # Whoever only reads must be able to read it too, on the first day after an upgrade.
                 Database(path).close()
@@ -52,7 +53,7 @@ class Database:
                 raise
 
     def _prepare(self) -> None:
-        for pragma in ("busy_timeout=30000", "foreign_keys=0", "cache_size=-65536", "mmap_size=268435456"):
+        for pragma in _PRAGMAS:
             self.connection.execute(f"PRAGMA {pragma}")
         _check_version(self.connection, self.path, self.read_only)
         if self.read_only:
@@ -111,6 +112,12 @@ class Database:
             raise
         self.commit()
 
+    def keep_if_possible(self, keep: Callable[[sqlite3.Connection], object]) -> None:
+        """Keep what can be told from other rows, so that it need not be told again. On a full disk it is not kept."""
+        if not self.read_only and not self.connection.in_transaction:
+            with contextlib.suppress(sqlite3.OperationalError), self.transaction() as connection:
+                keep(connection)
+
     def bound(self, *models: type[peewee.Model]) -> contextlib.AbstractContextManager[None]:
         """Use these peewee models on this catalogue while the context lasts."""
         context: contextlib.AbstractContextManager[None] = self.peewee.bind_ctx(models)
@@ -140,16 +147,10 @@ class Database:
                 # A file in WAL mode cannot be opened where its -wal cannot be made: on a write-protected disk.
                 target.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.Error as error:
-            code = code_of_target(error.sqlite_errorname or "")
+            code = code_of_target(error, Path(os.fsdecode(path)))
             if code is None:
                 raise
             raise OSError(code, os.strerror(code), path) from error
-
-
-def code_of_target(name: str) -> int | None:
-    """What SQLite's error means when it is the place of a copy that failed; None where it may be the catalogue."""
-    codes = {"SQLITE_FULL": errno.ENOSPC, "SQLITE_READONLY": errno.EROFS, "SQLITE_CANTOPEN": errno.EIO}
-    return errno.EIO if name.startswith("SQLITE_IOERR") else codes.get(name)
 
 
 def _is_older(path: Path) -> bool:
@@ -168,7 +169,7 @@ def _is_older(path: Path) -> bool:
 def _look_at(path: Path, read_only: bool) -> None:
     """Refuse what cannot be a catalogue of ours without leaving files beside it, as opening it would in WAL mode."""
     if path.exists() and not path.is_file():
-        raise CatalogueTrouble(f"{_said(path)} is no file, so it cannot be a catalogue; it was left as it is")
+        raise CatalogueTrouble(f"{said(path)} is no file, so it cannot be a catalogue; it was left as it is")
     # With a -wal the newest state is not in the file itself.
     if path.exists() and path.stat().st_size and not Path(f"{path}-wal").exists():
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as looked_at:
@@ -179,7 +180,7 @@ def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
     there = path.exists()
     if there and not path.stat().st_size:
         raise CatalogueTrouble(
-            f"the catalogue {_said(path)} is empty, so what it knew is lost; it was left as it is: "
+            f"the catalogue {said(path)} is empty, so what it knew is lost; it was left as it is: "
             "mount the backup disk used last and say 'dsb recover', or remove it to begin anew"
         )
     if read_only:
@@ -187,18 +188,18 @@ def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
             raise NotADirectoryError
         if not there:
             raise CatalogueTrouble(
-                f"there is no catalogue at {_said(path)}; run 'dsb source map' to start one, or 'dsb recover' if it was lost"
+                f"there is no catalogue at {said(path)}; run 'dsb source map' to start one, or 'dsb recover' if it was lost"
             )
-        # Without a -wal nobody is writing, and a read-only folder could not hold one.
-        writable = os.access(path.parent, os.W_OK)
-        mode = "mode=ro" if writable or Path(f"{path}-wal").exists() else "immutable=1"
-        target = f"{path.absolute().as_uri()}?{mode}"
+        # With nothing in a -wal nobody is writing, and a folder that is read-only, or has no room, could not hold one.
+        log = Path(f"{path}-wal")
+        has_log = log.exists() and log.stat().st_size > 0
+        modes = ["mode=ro"] if has_log or os.access(path.parent, os.W_OK) else []
+        modes += [] if has_log else ["immutable=1"]
     else:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target = path.absolute().as_uri()
+        modes = ["mode=rwc"]
     _refuse_link(path)
-    database = peewee.SqliteDatabase(target, uri=True, autoconnect=False, timeout=30)
-    database.connect()
+    database = _connect(path, modes)
     connection: sqlite3.Connection = database.connection()
     connection.isolation_level = None
     opened = connection.execute("PRAGMA database_list").fetchone()[2]
@@ -206,8 +207,27 @@ def _open(path: Path, read_only: bool) -> peewee.SqliteDatabase:
         os.path.realpath(os.fsencode(path.parent)), os.fsencode(path.name)
     ):
         database.close()
-        raise CatalogueTrouble(_LINK.format(_said(path)))
+        raise CatalogueTrouble(_LINK.format(said(path)))
     return database
+
+
+def _connect(path: Path, modes: Sequence[str]) -> peewee.SqliteDatabase:
+    """In the first of these modes in which it can be read; the error is that of the first one."""
+    trouble: sqlite3.Error | None = None
+    for mode in modes:
+        database = peewee.SqliteDatabase(f"{path.absolute().as_uri()}?{mode}", uri=True, autoconnect=False, timeout=30)
+        database.connect()
+        try:
+            database.connection().execute("PRAGMA schema_version")
+        except sqlite3.Error as error:
+            database.close()
+            if is_damage(error):
+                raise
+            trouble = trouble or error
+        else:
+            return database
+    assert trouble is not None
+    raise trouble
 
 
 _LINK = "{} is a link in a folder of another user's, it was not followed: remove it"
@@ -217,7 +237,7 @@ def _refuse_link(path: Path) -> None:
     """Root works in the service's folder too, where whoever got hold of the service may have put a link. (SQLite itself
     follows links to the catalogue only, and not to what lies beside it.) Raises CatalogueTrouble."""
     if path.is_symlink() and _is_of_another_user(path):
-        raise CatalogueTrouble(_LINK.format(_said(path)))
+        raise CatalogueTrouble(_LINK.format(said(path)))
 
 
 def _is_of_another_user(path: Path) -> bool:
@@ -235,20 +255,20 @@ def _check_version(connection: sqlite3.Connection, path: Path, read_only: bool) 
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         if {"file_tree", "nexus"} <= tables:
             raise CatalogueTrouble(
-                f"{_said(path)} is the database of distbackup, not of distbackupd; it was left as it is: "
+                f"{said(path)} is the database of distbackup, not of distbackupd; it was left as it is: "
                 "choose another folder with -d or DISTBACKUP_PATH, and take it over there with 'dsb import-distbackup'"
             )
         raise CatalogueTrouble(
-            f"{_said(path)} is no catalogue of distbackupd; it was left as it is: choose another folder with -d"
+            f"{said(path)} is no catalogue of distbackupd; it was left as it is: choose another folder with -d"
         )
     if version > schema.VERSION:
         raise CatalogueTrouble(
-            f"{_said(path)} was written by a newer distbackupd (its version is {version}, this program knows "
+            f"{said(path)} was written by a newer distbackupd (its version is {version}, this program knows "
             f"{schema.VERSION}); it was left as it is: install the newer program"
         )
     if read_only and version < schema.VERSION:
         raise CatalogueTrouble(
-            f"{_said(path)} was written by an older distbackupd; it is brought up to date when the "
+            f"{said(path)} was written by an older distbackupd; it is brought up to date when the "
             "daemon starts, or when somebody asks who may write it"
         )
 
@@ -262,74 +282,22 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         if not fresh:
             former = Path(f"{path}.before-version-{version + 1}")
             _refuse_link(former)
-            with contextlib.closing(sqlite3.connect(former)) as kept:
-                connection.backup(kept)
+            try:
+                with contextlib.closing(sqlite3.connect(former)) as kept:
+                    connection.backup(kept)
+            except sqlite3.Error:
+                former.unlink(missing_ok=True)
+                raise
         script = (
             f"BEGIN IMMEDIATE; {schema.MIGRATIONS[version]} PRAGMA application_id={schema.APPLICATION_ID}; "
             f"PRAGMA user_version={version + 1}; COMMIT;"
         )
         try:
             connection.executescript(script)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             current: int = connection.execute("PRAGMA user_version").fetchone()[0]
             if current <= version:
-                raise
+                raise told(error, path) or damaged(path, str(error)) from error
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-
-
-@contextlib.contextmanager
-def errors_in_words(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of the catalogue at ``path`` into one sentence."""
-    try:
-        yield
-    except (sqlite3.Error, peewee.PeeweeException) as error:
-        raise _in_words(str(error), path) from error
-
-
-@contextlib.contextmanager
-def _quotes_in_words(path: Path) -> Iterator[None]:
-    """The same where SQLite quotes what it cannot read, and Python cannot read that either."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise _in_words("its tables are unreadable", path) from error
-
-
-@contextlib.contextmanager
-def place_in_words(path: Path) -> Iterator[None]:
-    """Turn what the system says of the folder and the files of the catalogue at ``path`` into one sentence."""
-    try:
-        yield
-    except PermissionError as error:
-        raise CatalogueTrouble(
-            f"the catalogue's folder {_said(path.parent)} may not be used: {error.strerror}; nothing was changed: "
-            "ask as root, or choose another folder with -d"
-        ) from error
-    except (NotADirectoryError, FileExistsError) as error:
-        raise CatalogueTrouble(f"{_said(path.parent)} is no folder, so no catalogue can lie there") from error
-    except OSError as error:
-        raise CatalogueTrouble(f"the catalogue {_said(path)} cannot be used: {error.strerror}") from error
-
-
-def _in_words(message: str, path: Path) -> CatalogueTrouble | EngineBusy:
-    lowered = message.lower()
-    if "locked" in lowered:
-        return EngineBusy(f"the catalogue {_said(path)} is being written by another program; try again in a moment")
-    if "readonly" in lowered or "read-only" in lowered or "unable to open" in lowered:
-        verb = "opened" if "unable to open" in lowered else "written"
-        return CatalogueTrouble(
-            f"the catalogue {_said(path)} cannot be {verb} by this user; nothing was changed: "
-            "ask as root, and see that its disk is not mounted read-only"
-        )
-    if "full" in lowered:
-        return CatalogueTrouble(f"there is no room left for the catalogue {_said(path)}; what was committed is safe")
-    return CatalogueTrouble(
-        f"the catalogue {_said(path)} is damaged ({message}); it was left as it is: "
-        "mount the backup disk used last and say 'dsb recover'"
-    )
-
-
-def _said(path: Path) -> str:
-    return printable(os.fsencode(path))

@@ -12,6 +12,7 @@ import peewee
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.tables import DiskRow
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.disks import OBJECT_OVERHEAD, USUAL_BLOCK_SIZE, BackupDisk
 from distbackupd.model.errors import UsageError
 from distbackupd.model.text import say_count
@@ -20,6 +21,7 @@ from distbackupd.planning.listing import LeftFolder
 _COLUMNS = tuple(item.name for item in fields(BackupDisk))
 
 
+@speaking
 class DiskTable:
     """See :class:`distbackupd.engine.ports.DiskTable`."""
 

@@ -16,6 +16,7 @@ from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.places import below, join
 from distbackupd.catalogue.problems import RESTLESS_TRIES
 from distbackupd.catalogue.schema import NOBODY
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.engine.ports import FolderChanges
 from distbackupd.model.files import (
     INODE_FLAGS_SHIFT,
@@ -63,6 +64,7 @@ with another one no disk was seen to hold it."""
 _NAMESAKES = 8
 
 
+@speaking
 class FileTable:
     """See :class:`distbackupd.engine.ports.FileTable`."""
 
@@ -348,13 +350,14 @@ class FileTable:
         entries, contents, size = self._database.execute(
             "SELECT count(*), count(object), coalesce(sum(size), 0) FROM file WHERE gone = 0"
         ).fetchone()
-        if not self._database.read_only and not self._database.connection.in_transaction:
-            with self._database.transaction() as connection:
-                connection.execute(
-                    "INSERT OR REPLACE INTO fact (key, value) SELECT 'counted', ? FROM fact WHERE key = 'generation' "
-                    "AND value = ?",
-                    (f"{generation} {entries} {contents} {size}", generation),
-                )
+        counted = f"{generation} {entries} {contents} {size}"
+        self._database.keep_if_possible(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO fact (key, value) SELECT 'counted', ? FROM fact WHERE key = 'generation' "
+                "AND value = ?",
+                (counted, generation),
+            )
+        )
         return entries, contents, size
 
     def has_entries_below(self, path: bytes) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.places import below, join
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.engine.ports.finding import PlacedName
 
 _LONGEST = 3.0
@@ -19,6 +20,7 @@ _SHORTEST = 3
 _LOWER = "lower(CAST(name AS TEXT))"
 
 
+@speaking
 class FindingTable:
     """See :class:`distbackupd.engine.ports.finding.FindingTable`."""
 

@@ -11,6 +11,7 @@ from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.encoding import decode_xattrs
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.places import alive, below_or_at, join
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.files import Attributes, EntryFlag, EntryKind, ListedFile, RestoreEntry
 from distbackupd.model.history import Change, Version
 
@@ -22,6 +23,7 @@ _VERSION = "path, name, kind, file.size, mtime_ns, attributes, target, hash, hol
 _BY_FOLDER = "folder CROSS JOIN file ON file.folder = folder.id"
 
 
+@speaking
 class HistoryTable:
     """See :class:`distbackupd.engine.ports.HistoryTable`."""
 

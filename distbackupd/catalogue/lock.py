@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from distbackupd.catalogue.database import FILE_NAME, place_in_words
+from distbackupd.catalogue.database import FILE_NAME
+from distbackupd.catalogue.trouble import place_in_words, refuse_without_room
 from distbackupd.model.errors import EngineBusy
 
 LOCK_NAME = "engine.lock"
@@ -32,6 +33,11 @@ def engine_lock(folder: Path, activity: str) -> Iterator[None]:
     """
     with place_in_words(folder / FILE_NAME):
         descriptor = os.open(folder / LOCK_NAME, _OPEN, 0o600)
+        try:
+            refuse_without_room(folder / FILE_NAME)
+        except BaseException:
+            os.close(descriptor)
+            raise
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,10 +46,12 @@ def engine_lock(folder: Path, activity: str) -> Iterator[None]:
             raise EngineBusy(
                 f"another program is at work on this catalogue ({holder or 'just starting'}); try again when it is done"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{activity}, pid {os.getpid()}".encode(), 0)
+        with contextlib.suppress(OSError):  # the lock holds on a full disk too; only the name is missing then
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{activity}, pid {os.getpid()}".encode(), 0)
         yield
-        os.ftruncate(descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

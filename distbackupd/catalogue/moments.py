@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from distbackupd.catalogue.database import Database
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.planning.timekeeping import SetBack
 
 _RECORDED = (
@@ -22,6 +23,7 @@ _RECORDED = (
 """Where moments lie, but for those at which objects became orphans."""
 
 
+@speaking
 class MomentTable:
     """See :class:`distbackupd.engine.ports.MomentTable`."""
 

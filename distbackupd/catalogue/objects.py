@@ -13,12 +13,14 @@ from typing import TypeVar
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.holders import NOBODY, HolderSets
 from distbackupd.catalogue.totals import Totals
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.plans import ObjectFacts
 
 _CHUNK = 500
 T = TypeVar("T")
 
 
+@speaking
 class ObjectTable:
     """See :class:`distbackupd.engine.ports.ObjectTable`."""
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.places import below, below_or_at, join
 from distbackupd.catalogue.schema import NOBODY
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.files import ProblemKind
 from distbackupd.model.problems import FailedReading, FoundProblem, Problem, Unread
 
@@ -19,6 +20,7 @@ _UNREAD = int(ProblemKind.UNREAD)
 _UNCOPIED = int(ProblemKind.UNCOPIED)
 
 
+@speaking
 class ProblemTable:
     """See :class:`distbackupd.engine.ports.ProblemTable`."""
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.confined import Question, allowance_for, ask
-from distbackupd.catalogue.database import code_of_target
 from distbackupd.catalogue.encoding import teach_hash_xattrs
 from distbackupd.catalogue.hearsay import CONTRADICTIONS, DERIVED, LOOSE, Column, rows_of, taken_facts
+from distbackupd.catalogue.trouble import code_of_target
 from distbackupd.model.copies import DamagedCopy
 
 _SEQUENCE = "sqlite_sequence"
@@ -48,7 +48,7 @@ def rebuild(descriptor: int, version: int, target: Path) -> None:
         except sqlite3.IntegrityError as error:
             raise DamagedCopy(f"it contradicts itself ({error})") from error
         except sqlite3.Error as error:
-            code = code_of_target(error.sqlite_errorname or "")
+            code = code_of_target(error, target)
             if code is None:
                 raise DamagedCopy(str(error)) from error
             raise OSError(code, os.strerror(code), os.fspath(target)) from error

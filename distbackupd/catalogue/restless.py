@@ -5,6 +5,7 @@ from __future__ import annotations
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.files import AS_WE_READ, STORED
 from distbackupd.catalogue.schema import NOBODY
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.files import EntryFlag, TakenContent, TakenFile
 
 _RESTLESS = int(EntryFlag.RESTLESS)
@@ -12,6 +13,7 @@ _OTHERWISE = {"size": ":size", "mtime_ns": ":mtime_ns", "flags": f"(flags & ~{_R
 _AS_TAKEN = ", ".join(_OTHERWISE.get(column, column) for column in STORED.split(", "))
 
 
+@speaking
 class RestlessTable:
     """See :class:`distbackupd.engine.ports.RestlessTable`."""
 

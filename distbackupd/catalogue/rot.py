@@ -8,6 +8,7 @@ from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.holders import HolderSets
 from distbackupd.catalogue.places import join
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.files import Entry, EntryFlag
 from distbackupd.model.rot import KnownContent, Reading, RottenFile
 
@@ -16,6 +17,7 @@ _COPIED = (
 )
 
 
+@speaking
 class RotTable:
     """See :class:`distbackupd.engine.ports.RotTable`."""
 

@@ -6,12 +6,14 @@ import peewee
 
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.tables import FactRow, SessionRow
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.engine.ports import SessionSummary
 from distbackupd.model.disks import BackupDisk
 
 _COLUMNS = [getattr(SessionRow, name) for name in SessionSummary._fields]
 
 
+@speaking
 class SessionTable:
     """See :class:`distbackupd.engine.ports.SessionTable`."""
 

@@ -6,9 +6,11 @@ import json
 
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.tables import FolderSettingRow, SourceRow
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.sources import FolderSettings, Source
 
 
+@speaking
 class SourceTable:
     """See :class:`distbackupd.engine.ports.SourceTable`."""
 

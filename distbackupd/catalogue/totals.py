@@ -6,6 +6,7 @@ read the catalogue makes them anew when they are stale, and keeps them to itself
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -69,9 +70,8 @@ class Totals:
                 self._kept = (generation, totals)
                 return totals
         totals = self._summed(sorted(wanted))
+        self._database.keep_if_possible(lambda connection: self._store(connection, generation, totals))
         self._kept = (generation, totals)
-        if not self._database.read_only and not self._database.connection.in_transaction:
-            self._store(generation, totals)
         return totals
 
     def _summed(self, block_sizes: list[int]) -> list[HoldingTotal]:
@@ -87,13 +87,12 @@ class Totals:
             for place, block_size in enumerate(block_sizes)
         ]
 
-    def _store(self, generation: str, totals: list[HoldingTotal]) -> None:
-        with self._database.transaction() as connection:
-            if self._fact("generation") != generation:
-                return  # somebody else recorded something meanwhile
-            connection.execute("DELETE FROM holding_total")
-            connection.executemany("INSERT INTO holding_total VALUES (?, ?, ?, ?, ?, ?, ?)", totals)
-            connection.execute("INSERT OR REPLACE INTO fact (key, value) VALUES (?, ?)", (_STAMP, generation))
+    def _store(self, connection: sqlite3.Connection, generation: str, totals: list[HoldingTotal]) -> None:
+        if self._fact("generation") != generation:
+            return  # somebody else recorded something meanwhile
+        connection.execute("DELETE FROM holding_total")
+        connection.executemany("INSERT INTO holding_total VALUES (?, ?, ?, ?, ?, ?, ?)", totals)
+        connection.execute("INSERT OR REPLACE INTO fact (key, value) VALUES (?, ?)", (_STAMP, generation))
 
     def _fact(self, key: str) -> str:
         row = self._database.execute(_GENERATION, (key,)).fetchone()

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.places import join
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.model.files import EntryFlag, UnconfirmedFile
 from distbackupd.model.rot import Confirmation
 
 _KEPT = "folder, name, kind, flags, target, priority, maxcopies, copies"
 
 
+@speaking
 class UnconfirmedTable:
     """See :class:`distbackupd.engine.ports.UnconfirmedTable`."""
 

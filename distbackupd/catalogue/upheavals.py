@@ -5,6 +5,7 @@ from __future__ import annotations
 from distbackupd.catalogue.database import Database
 from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.places import join
+from distbackupd.catalogue.trouble import speaking
 from distbackupd.engine.ports import Upheaval
 from distbackupd.model.files import EntryFlag, SourceFile
 
@@ -20,6 +21,7 @@ _BEFORE = (
 )
 
 
+@speaking
 class UpheavalTable:
     """See :class:`distbackupd.engine.ports.UpheavalTable`."""
 

@@ -12,7 +12,14 @@ from distbackupd.config.settings import Settings
 from distbackupd.daemon.inbox import Inbox, PatientStop, StopToken
 from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
-from distbackupd.model.errors import DistbackupError, EngineBusy, Interrupted
+from distbackupd.model.errors import (
+    CatalogueDamaged,
+    CataloguePlaceTrouble,
+    CatalogueTrouble,
+    DistbackupError,
+    EngineBusy,
+    Interrupted,
+)
 from distbackupd.model.inbox import (
     Asked,
     BackupAsked,
@@ -46,6 +53,10 @@ help nobody: the kernel does not give the process back before the disk answers."
 DISK_PATIENCE = 1800.0
 """Seconds that a disk waits for a scan that is under way, or for that of the folders that were touched before it came: what
 is not read then is read after its session. New sources are scanned to the end first, for root has just asked for them."""
+
+
+FIRST_PAUSE, LONGEST_PAUSE = 50.0, 900.0
+"""Seconds until what a full or failing disk of the catalogue kept us from is tried again; the pause doubles each time."""
 
 
 class Engine(Protocol):
@@ -123,12 +134,19 @@ class Household(Protocol):
     def answer(self, job: int, exit_code: int, sentence: str) -> None:
         """What somebody asked for has ended."""
 
+    def hindered(self, trouble: CatalogueTrouble | None) -> None:
+        """Nothing can be recorded for this reason, told once; None: it can be again."""
+
 
 class Ending(NamedTuple):
-    """How a piece of work ended: an exit code of the one table, and the sentence if it is not 0."""
+    """How a piece of work ended: an exit code of the one table, and the sentence if it is not 0.
+
+    ``may_pass``: the disk with the catalogue is in the way, so it is worth trying again.
+    """
 
     exit_code: int = 0
     sentence: str = ""
+    may_pass: bool = False
 
 
 class Loop:
@@ -152,6 +170,9 @@ class Loop:
         self._heart = heart or Heart("engine", IDLE_SILENCE)
         self._told_busy = False
         self._watched_clock = time.monotonic()
+        self._hindrance = ""
+        self._pause = FIRST_PAUSE
+        self._try_again_at = 0.0
 
     def run(self) -> None:
         """Until :class:`StopAsked`."""
@@ -183,8 +204,9 @@ class Loop:
                 self._household.answer(event.job, ending.exit_code, ending.sentence)
             else:
                 ending = self._attempt(lambda: self._do(event))
-                if ending.exit_code == EngineBusy.exit_code:
+                if ending.exit_code == EngineBusy.exit_code or ending.may_pass:
                     self._inbox.keep(event)
+                if ending.exit_code == EngineBusy.exit_code:
                     self._tell_busy(ending.sentence)
             # A disk that was pulled out, or work that somebody cancelled, is no failure of ours.
             return 0 if ending.exit_code == Interrupted.exit_code else ending.exit_code
@@ -215,6 +237,9 @@ class Loop:
             reason = self._inbox.job_stop.reason or "stopped"
             log.debug("%s: %s", reason, interrupted)
             return Ending(interrupted.exit_code, reason)
+        except (CataloguePlaceTrouble, CatalogueDamaged) as trouble:
+            self._hinder(trouble)
+            return Ending(trouble.exit_code, str(trouble), isinstance(trouble, CataloguePlaceTrouble))
         except DistbackupError as error:
             if not error.told:
                 log.error("%s", error)
@@ -223,6 +248,24 @@ class Loop:
             log.exception("a bug in distbackupd, please report it; the daemon goes on with what comes next")
             return Ending(DistbackupError.exit_code, "a bug in distbackupd, please report it; the journal has the details")
         return Ending()
+
+    def _hinder(self, trouble: CatalogueTrouble) -> None:
+        """Once for each reason, however many events meet it."""
+        if str(trouble) != self._hindrance:
+            self._hindrance = str(trouble)
+            self._household.hindered(trouble)
+        now = time.monotonic()
+        if now >= self._try_again_at:
+            self._try_again_at = now + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def _works_again(self) -> None:
+        self._told_busy = False
+        self._pause, self._try_again_at = FIRST_PAUSE, 0.0
+        if self._hindrance:
+            self._hindrance = ""
+            self._household.hindered(None)
+            self._inbox.retry()
 
     def _do_asked(self, asked: Asked) -> None:
         stop = self._inbox.job_stop
@@ -253,7 +296,7 @@ class Loop:
                     return
                 with self._household.copying():
                     self._engine.back_up(volume, self._inbox.job_stop, self._inbox.waiting_volumes())
-                self._told_busy = False
+                self._works_again()
             case DiskVanished(device):
                 log.debug("%s is gone", device)
             case SourceTouched(real_path):
@@ -263,7 +306,8 @@ class Loop:
                 with self._going_on_later(stop, event):
                     self._scan_everything(stop)
             case JobDue("tend"):
-                self._inbox.retry()
+                if time.monotonic() >= self._try_again_at:
+                    self._inbox.retry()
                 self._household.tend()
                 with suppress(EngineBusy):  # it comes again in a minute
                     self._engine.remind()
@@ -302,10 +346,10 @@ class Loop:
         touched = self._inbox.take_touched()
         try:
             self._engine.scan(stop, ignore_lock=ignore_lock)
-        except EngineBusy:
+        except (EngineBusy, CataloguePlaceTrouble):
             self._keep_touched(touched)
             raise
-        self._told_busy = False
+        self._works_again()
 
     def _scan_touched(self, *folders: bytes, waits_since: Callable[[], float | None] | None = None) -> None:
         touched = sorted({*folders, *self._inbox.take_touched()})
@@ -316,10 +360,10 @@ class Loop:
         try:
             with self._going_on_later(stop, *map(SourceTouched, touched)):
                 self._engine.scan(stop, touched)
-        except EngineBusy:
+        except (EngineBusy, CataloguePlaceTrouble):
             self._keep_touched(touched)
             raise
-        self._told_busy = False
+        self._works_again()
         if self._engine.awaits_scan():
             self._inbox.post(JobDue("scan"))
 

@@ -15,7 +15,9 @@ from distbackupd.daemon.service import Options, Parts, serve
 from distbackupd.hotplug.devices import plugged_volumes, udev_context
 from distbackupd.hotplug.monitor import DiskMonitor
 from distbackupd.hotplug.sysfs import requests_of
-from distbackupd.model.errors import DistbackupError
+from distbackupd.model.errors import CatalogueTrouble, DistbackupError
+from distbackupd.model.events.base import THE_JOURNAL
+from distbackupd.notify import readiness
 from distbackupd.notify.journal import set_up_logging
 from distbackupd.wiring import make_control, make_login, open_engine
 
@@ -46,6 +48,8 @@ def run(options: Options, parts: Parts) -> int:
         return serve(options, parts)
     except DistbackupError as error:
         log.error("%s", error)
+        if isinstance(error, CatalogueTrouble):
+            readiness.status(f"{error.public_sentence}; {THE_JOURNAL}")
         return error.exit_code
     except Exception:
         log.exception("a bug in distbackupd, please report it")

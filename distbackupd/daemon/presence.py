@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from distbackupd.catalogue.database import FILE_NAME
 from distbackupd.catalogue.lock import SERVICE_LOCK_NAME
+from distbackupd.catalogue.trouble import trouble_of_place
 from distbackupd.model.errors import CatalogueTrouble, EngineBusy
 from distbackupd.model.text import printable
 
@@ -29,9 +32,8 @@ def presence(folder: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         where = printable(str(folder))
-        raise CatalogueTrouble(
-            f"{where}: the catalogue's folder cannot be used: {error.strerror}; nothing was done"
-        ) from error
+        trouble = CatalogueTrouble(f"{where}: the catalogue's folder cannot be used: {error.strerror}; nothing was done")
+        raise (error.errno != errno.EROFS and trouble_of_place(folder / FILE_NAME, error.errno)) or trouble from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,8 +43,9 @@ def presence(folder: Path) -> Iterator[None]:
                 f"{printable(str(folder))}: another distbackupd (process {process}) serves this catalogue; "
                 "stop it first, or name another folder with -d"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # the lock holds on a full disk too; only the number is missing then
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

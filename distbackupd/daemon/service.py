@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,12 +24,13 @@ from distbackupd.daemon.watching import Watching, say_unwatched
 from distbackupd.engine.overview import idle_sentence
 from distbackupd.engine.ports import Reporter
 from distbackupd.model.disks import Volume
-from distbackupd.model.errors import DiskTrouble, UsageError
-from distbackupd.model.events import Event
+from distbackupd.model.errors import CatalogueFull, CatalogueTrouble, DiskTrouble, UsageError
+from distbackupd.model.events import Event, ScanFailed
+from distbackupd.model.events.base import THE_JOURNAL
 from distbackupd.model.inbox import DiskAppeared, InboxEvent, JobDue, ReloadAsked, StopAsked
 from distbackupd.model.standing import Standing
 from distbackupd.notify import journal, readiness
-from distbackupd.notify.readiness import Pulse
+from distbackupd.notify.readiness import Heart, Pulse
 from distbackupd.notify.reporter import JournalReporter
 from distbackupd.schedule.schedule import SCAN, Schedule
 from distbackupd.sources.watcher import MISSING, Watcher
@@ -40,6 +41,8 @@ OPENING_SECONDS = 1800.0
 """How long opening the catalogue may take: a big one may have to be brought to a newer form."""
 
 _WATCHING_SECONDS = 2.0
+_OPENING_PAUSE = 30.0
+"""Seconds until a catalogue is tried again that its disk does not let us open."""
 
 
 class Monitor(Protocol):
@@ -131,9 +134,9 @@ def serve(options: Options, parts: Parts) -> int:
     }
 
     def work() -> int:
-        board.show(Standing("opening", "opening the catalogue"))
-        readiness.extend_timeout(OPENING_SECONDS)
-        with parts.open_engine(folder, settings, reporter) as engine:
+        with _opened(options, parts, folder, settings, reporter, board, inbox, pulse, heart) as engine:
+            if engine is None:
+                return 0
             # What changed while nobody watched only a scan finds; it goes before the disks that are plugged in.
             inbox.post(JobDue(SCAN))
             with ExitStack() as cleanup:
@@ -174,6 +177,50 @@ def _end_at_once(sentence: str) -> None:
     os._exit(DiskTrouble.exit_code)
 
 
+@contextmanager
+def _opened(
+    options: Options,
+    parts: Parts,
+    folder: Path,
+    settings: Settings,
+    reporter: Reporter,
+    board: Board,
+    inbox: Inbox,
+    pulse: Pulse,
+    heart: Heart,
+) -> Iterator[Engine | None]:
+    """The engine, once the disk with the catalogue lets it be opened; None: somebody asked to stop before that.
+
+    A disk that is full today is waited for: nobody would start the daemon again when there is room. What else is wrong with
+    the catalogue, or its disk, does not pass by itself.
+    """
+    told = ""
+    while True:
+        with ExitStack() as stack:
+            try:
+                with heart.patience(OPENING_SECONDS):
+                    if not told:
+                        board.show(Standing("opening", "opening the catalogue"))
+                    readiness.extend_timeout(OPENING_SECONDS)
+                    engine = stack.enter_context(parts.open_engine(folder, settings, reporter))
+            except CatalogueFull as trouble:
+                if options.once:
+                    raise
+                if str(trouble) != told:
+                    told = str(trouble)
+                    log.error("%s; the daemon waits until it can be used", told)
+                    board.show(Standing("opening", f"waiting: {trouble.public_sentence}; {THE_JOURNAL}"))
+                    # Whoever started the service need not wait with it.
+                    pulse.start()
+                    readiness.ready()
+            else:
+                yield engine
+                return
+        if isinstance(inbox.get(_OPENING_PAUSE), StopAsked):
+            yield None
+            return
+
+
 class _Household:
     """What runs beside the loop: the clock and the watches. All calls come from the loop's thread."""
 
@@ -198,6 +245,7 @@ class _Household:
         self._watcher: Watcher | None = None
         self._watching: Watching | None = None
         self._asked: str | None = None
+        self._hindrance = ""
 
     def start(self) -> None:
         self._schedule.start(self._settings.scan_at_time)
@@ -225,6 +273,9 @@ class _Household:
 
     def idle(self) -> None:
         self._reporter.forget()
+        if self._hindrance:
+            self._board.show(Standing("idle", f"{self._hindrance}; {THE_JOURNAL}"))
+            return
         protection = self._engine.protection()
         self._board.protect(protection)
         unwatched = say_unwatched(self._watcher.unwatched().values(), MISSING) if self._watcher else ""
@@ -242,6 +293,13 @@ class _Household:
 
     def copying(self) -> AbstractContextManager[object]:
         return self._login.inhibited("backing up to a disk")
+
+    def hindered(self, trouble: CatalogueTrouble | None) -> None:
+        if trouble:
+            self._reporter.tell(ScanFailed(str(trouble)))
+        else:
+            log.info("the catalogue can be written again")
+        self._hindrance = trouble.public_sentence if trouble else ""
 
     def answer(self, job: int, exit_code: int, sentence: str) -> None:
         self._board.answer(job, exit_code, sentence)

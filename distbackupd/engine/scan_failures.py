@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from distbackupd.engine.bench import Bench
-from distbackupd.model.errors import DistbackupError, EngineBusy, Interrupted
+from distbackupd.model.errors import CataloguePlaceTrouble, DistbackupError, EngineBusy, Interrupted
 from distbackupd.model.events import ScanFailed
 from distbackupd.model.problems import FailedScan
 
@@ -26,11 +26,10 @@ def failures_remembered(bench: Bench, whole: bool) -> Iterator[None]:
     """Remember and tell, once, that the scan within fails; a ``whole`` one that succeeds lets that be forgotten."""
     try:
         yield
-    except (Interrupted, EngineBusy):
+    except (Interrupted, EngineBusy, CataloguePlaceTrouble):  # what cannot be written cannot remember it either
         raise
     except Exception as error:
         reason = str(error) if isinstance(error, DistbackupError) else f"unexpectedly ({type(error).__name__}: {error})"
-        # A catalogue that cannot be written, the likeliest reason of all, cannot remember it either.
         with contextlib.suppress(Exception):
             _remember(bench, reason)
         raise

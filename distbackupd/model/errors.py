@@ -91,9 +91,28 @@ class DiskGone(DiskTrouble):
 
 
 class CatalogueTrouble(DistbackupError):
-    """The catalogue cannot be opened or read; it is left as it was."""
+    """The catalogue cannot be opened or read; it is left as it was. ``public_sentence``: for whoever may see the status."""
 
     exit_code = 5
+    public_sentence = "the catalogue cannot be used"
+
+
+class CataloguePlaceTrouble(CatalogueTrouble):
+    """The disk with the catalogue is full, read-only or fails. What was not recorded is worth trying again later."""
+
+    public_sentence = "the disk with the catalogue is full, read-only or fails, so nothing can be recorded"
+
+
+class CatalogueFull(CataloguePlaceTrouble):
+    """There is no room to record anything more."""
+
+    public_sentence = "the disk with the catalogue is full, so nothing can be recorded"
+
+
+class CatalogueDamaged(CatalogueTrouble):
+    """What is in the catalogue is not what was written there. Nothing more is recorded in it."""
+
+    public_sentence = "the catalogue is damaged, so nothing is done"
 
 
 class NoRoomForCopy(CatalogueTrouble):

@@ -112,9 +112,9 @@ class Pulse:
         return heart
 
     def start(self) -> None:
-        """Ping from now on, where systemd asked for it."""
+        """Ping from now on, where systemd asked for it. Starting twice is no error."""
         interval = ping_interval()
-        if interval is not None:
+        if interval is not None and self._thread is None:
             self._thread = threading.Thread(target=self._run, args=[interval], name="pulse", daemon=True)
             self._thread.start()
 

@@ -13,7 +13,7 @@ from distbackupd.daemon.inbox import Inbox
 from distbackupd.daemon.loop import IDLE_SILENCE, Loop
 from distbackupd.engine.ports import Stop
 from distbackupd.model.disks import Volume
-from distbackupd.model.errors import CatalogueTrouble, DiskTrouble, Interrupted
+from distbackupd.model.errors import CatalogueDamaged, CataloguePlaceTrouble, CatalogueTrouble, DiskTrouble, Interrupted
 from distbackupd.model.inbox import (
     BackupAsked,
     DiskAppeared,
@@ -44,6 +44,7 @@ class Household:
         self.awake = False
         self.looks = 0
         self.answers: list[tuple[int, int, str]] = []
+        self.hindrances: list[str] = []
 
     def reload(self) -> None:
         self.done.append("reload")
@@ -65,6 +66,9 @@ class Household:
 
     def answer(self, job: int, exit_code: int, sentence: str) -> None:
         self.answers.append((job, exit_code, sentence))
+
+    def hindered(self, trouble: CatalogueTrouble | None) -> None:
+        self.hindrances.append("" if trouble is None else str(trouble))
 
 
 class Scene:
@@ -230,6 +234,56 @@ def test_error_that_the_engine_told_already_is_not_told_again(scene: Scene, capl
     scene.engine.on_back_up = fail
     assert scene.work_off(DISK) == 5
     assert caplog.records == []
+
+
+def full(*_: object) -> None:
+    raise CataloguePlaceTrouble("the disk with the catalogue is full")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "FIRST_PAUSE", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_full_catalogue_disk_is_told_once_and_nothing_is_forgotten(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.engine.on_scan = full
+    scene.engine.on_back_up = lambda *_: full()
+    assert (
+        scene.work_off(SCAN, SourceTouched(b"/a"), DISK, SourceTouched(b"/b"), BackupAsked(7, "photos-03", BackupWish()))
+        == 5
+    )
+    scene.work_off(TEND)
+    assert scene.household.hindrances == ["the disk with the catalogue is full"]
+    assert caplog.records == []
+    assert scene.household.answers == [(7, 5, "the disk with the catalogue is full")]
+    scene.engine.on_scan = lambda _stop: None
+    scene.engine.on_back_up = lambda *_: None
+    scene.done.clear()
+    scene.work_off(TEND)
+    assert scene.household.hindrances[1:] == [""]
+    assert ("scan", None) in scene.done
+    assert ("back up", "/dev/sdb1") in scene.done
+
+
+def test_full_catalogue_disk_is_tried_again_after_a_while_only(scene: Scene) -> None:
+    scene.engine.on_scan = full
+    scene.work_off(SCAN, TEND, TEND)
+    assert scene.inbox.waiting() == [SCAN]
+    scene.engine.on_scan = lambda _stop: None
+    scene.work_off(SourceTouched(b"/a"))  # something else shows that there is room again
+    assert scene.inbox.waiting() == []
+    assert scene.household.hindrances == ["the disk with the catalogue is full", ""]
+
+
+def test_damaged_catalogue_is_told_once_and_its_events_do_not_come_again(scene: Scene) -> None:
+    def damaged(*_: object) -> None:
+        raise CatalogueDamaged("the catalogue is damaged")
+
+    scene.engine.on_scan = damaged
+    assert scene.work_off(SCAN, SourceTouched(b"/a"), TEND, SourceTouched(b"/a")) == 5
+    assert scene.household.hindrances == ["the catalogue is damaged"]
+    assert scene.inbox.waiting() == []
 
 
 def test_disk_unplugged_while_it_is_backed_up_stops_the_session_and_the_loop_goes_on(scene: Scene) -> None:

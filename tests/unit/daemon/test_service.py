@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from distbackupd.control.desk import Desk
+from distbackupd.daemon import service
 from distbackupd.daemon.main import run
 from distbackupd.daemon.service import Options, Parts, Post
 from distbackupd.model.disks import Volume
+from distbackupd.model.errors import CatalogueDamaged, CatalogueFull
 from distbackupd.model.inbox import DiskAppeared, DiskVanished, JobDue, ReloadAsked
 from distbackupd.model.standing import Answer
 from tests.bed.waiting import wait_until
@@ -324,6 +326,54 @@ def test_serve_once_busy_says_so_with_its_exit_code(scene: Scene) -> None:
     scene.engine.busy = True
     scene.plugged = [DISK]
     assert scene.run(once=True) == 6
+
+
+def test_serve_full_disk_of_the_catalogue_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_OPENING_PAUSE", 0.02)
+    opened, room = scene.engine.opened, threading.Event()
+
+    @contextmanager
+    def open_engine(*arguments: object) -> Iterator[object]:
+        if not room.is_set():
+            raise CatalogueFull("the disk with the catalogue at /secret is full")
+        with opened(*arguments) as engine:  # type: ignore[arg-type]
+            yield engine
+
+    scene.engine.opened = open_engine  # type: ignore[method-assign,assignment]
+
+    def script() -> None:
+        scene.manager.wait_for("STATUS=waiting: the disk with the catalogue is full")
+        scene.manager.wait_for("READY=1")
+        assert scene.monitors == []
+        room.set()
+        wait_until(lambda: ("scan", None) in scene.engine.done, "the scan at the start")
+        terminate()
+
+    assert scene.run(script) == 0
+    assert len(scene.monitors) == 1
+
+
+def test_serve_full_disk_of_the_catalogue_asked_to_stop_ends_well(scene: Scene) -> None:
+    def open_engine(*_: object) -> None:
+        raise CatalogueFull("the disk with the catalogue at /secret is full")
+
+    scene.engine.opened = open_engine  # type: ignore[method-assign,assignment]
+
+    def script() -> None:
+        scene.manager.wait_for("READY=1")
+        terminate()
+
+    assert scene.run(script) == 0
+    assert scene.run(once=True) == 5
+
+
+def test_serve_damaged_catalogue_is_the_status_that_stays(scene: Scene) -> None:
+    def open_engine(*_: object) -> None:
+        raise CatalogueDamaged("the catalogue is damaged")
+
+    scene.engine.opened = open_engine  # type: ignore[method-assign,assignment]
+    assert scene.run() == 5
+    scene.manager.wait_for("STATUS=the catalogue is damaged")
 
 
 def test_serve_second_daemon_is_refused_in_a_sentence(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
