@@ -13,7 +13,7 @@ MANUAL := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.
 $(foreach name,$(filter PYTHON% LANG LANGUAGE LC_%,$(.VARIABLES)),$(eval unexport $(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-fresh test-vm fuzz scale venv lint format man deb clean
+.PHONY: help demo test test-quick test-fresh test-vm crash fuzz scale venv lint format man deb clean
 
 help: ## list these words
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=19
@@ -40,6 +40,14 @@ test-vm: venv ## run what needs real USB disks, in a virtual machine (as root; a
 	@packaging/prepare.sh test vm
 	@$(BIN)/python -m tests.vm.image
 	$(BIN)/pytest --verbose --capture=no --timeout=900 -o tmp_path_retention_policy=failed tests/vm $(PYTEST)
+
+# So many cuts; other ones with another SEED; one that lost something alone: make crash CUT=build/crash/failed/...
+CUTS ?= 10000
+SEED ?= 1
+CUT ?=
+crash: venv ## cut power, kill and fail at all moments of a whole life, on five file systems (as root; ten minutes)
+	@packaging/prepare.sh crash
+	@$(BIN)/python -m tests.crash $(if $(CUT),--cut='$(CUT)',--cuts=$(CUTS) --seed=$(SEED))
 
 # So many times as many cases as a run of the tests has: make fuzz FUZZ=500
 FUZZ ?= 50

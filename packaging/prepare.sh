@@ -18,6 +18,8 @@ declare -A packages=(
     # The unit tests alone.
     [unit]="acl attr e2fsprogs mount procps rsync tzdata util-linux"
     [demo]="e2fsprogs mount rsync udev util-linux"
+    # Small file systems of all kinds, and a library that makes calls fail.
+    [crash]="btrfs-progs e2fsprogs exfat-fuse exfatprogs gcc libc6-dev mount ntfs-3g util-linux xfsprogs"
     [manual]="scdoc"
     # A Debian with nothing in it.
     [fresh]="git mmdebstrap util-linux"
