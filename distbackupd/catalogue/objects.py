@@ -57,11 +57,11 @@ class ObjectTable:
             found.update({identifier: sets[holders] for identifier, holders in rows})
         return found
 
-    def held_in_folder(self, disk: int, folder: int) -> list[tuple[int, bytes, int]]:
-        """Id, digest and size of what the disk holds in one folder (0 to 4095), by digest."""
+    def held_in_folder(self, disk: int, folder: int, count: int = 1) -> list[tuple[int, bytes, int]]:
+        """Id, digest and size of what the disk holds in a folder (0 to 4095), or ``count`` from it on, by digest."""
         sets = self._holders.with_disk(disk)
         first = (folder << 4).to_bytes(2, "big")
-        behind = ((folder + 1) << 4).to_bytes(2, "big") if folder < 4095 else b"\xff" * 33
+        behind = ((folder + count) << 4).to_bytes(2, "big") if folder + count < 4096 else b"\xff" * 33
         return self._database.execute(
             f"SELECT id, hash, size FROM object WHERE hash >= ? AND hash < ? AND holders IN ({_marks(sets)}) ORDER BY hash",
             (first, behind, *sets),

@@ -18,9 +18,10 @@ from distbackupd.engine.ports import DiskStore, Stop
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.errors import DiskFull, Interrupted
 from distbackupd.model.events import CopiesGone, Remark
-from distbackupd.planning.listing import EVERYTHING, FOLDERS, Listing, folders_left, folders_to_list
+from distbackupd.planning.listing import EVERYTHING, FOLDERS, Listing, folders_left, folders_to_list, runs
 
 _BATCH_OBJECTS = 10_000
+_FOLDERS_AT_ONCE = 16
 _SPARE_SECONDS = 0.25
 """So long folders are listed that nothing speaks against: on small or fast disks all of them."""
 ALL_FOLDERS = frozenset(EVERYTHING.folders)
@@ -107,15 +108,17 @@ def _strike_missing(bench: Bench, disk: BackupDisk, store: DiskStore, listing: L
     listed: list[int] = []
     gone: list[int] = []
     struck = alone = 0
-    for folder in listing.folders:
+    for folders in runs(listing.folders, _FOLDERS_AT_ONCE):
         if stop.is_set():
             raise Interrupted("stopped while the disk was looked at; nothing on it was changed")
         if len(listed) >= listing.due and bench.clock.monotonic() - began >= _SPARE_SECONDS:
             break
-        listed.append(folder)
-        held = {digest: identifier for identifier, digest, _ in bench.catalogue.objects.held_in_folder(disk.id, folder)}
-        if held:
-            gone += [held[digest] for digest in store.missing_in(folder, held.keys())]
+        listed += folders
+        held: dict[int, dict[bytes, int]] = {}
+        for identifier, digest, _ in bench.catalogue.objects.held_in_folder(disk.id, folders[0], len(folders)):
+            held.setdefault(int.from_bytes(digest[:2], "big") >> 4, {})[digest] = identifier
+        for folder, known in held.items():
+            gone += [known[digest] for digest in store.missing_in(folder, known.keys())]
         if len(gone) >= _BATCH_OBJECTS:
             alone += _strike(bench, disk, store, gone)
             struck += len(gone)

@@ -6,7 +6,7 @@ takes out of a folder it may take without changing that time, so a share of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 FOLDERS = 4096
@@ -22,6 +22,15 @@ class Listing(NamedTuple):
 
 
 EVERYTHING = Listing(list(range(FOLDERS)), FOLDERS)
+
+
+def runs(folders: Sequence[int], longest: int) -> Iterator[range]:
+    """The same folders in the same order, those that follow each other together, at the most ``longest``."""
+    start = 0
+    for end in range(1, len(folders) + 1):
+        if end == len(folders) or end - start == longest or folders[end] != folders[end - 1] + 1:
+            yield range(folders[start], folders[start] + end - start)
+            start = end
 
 
 class LeftFolder(NamedTuple):

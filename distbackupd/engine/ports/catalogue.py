@@ -169,8 +169,8 @@ class ObjectTable(Protocol):
     def holders(self, objects: Sequence[int]) -> dict[int, frozenset[int]]:
         """Disks that hold each of the objects."""
 
-    def held_in_folder(self, disk: int, folder: int) -> list[tuple[int, bytes, int]]:
-        """Id, digest and size of what the disk holds in one folder (0 to 4095), by digest."""
+    def held_in_folder(self, disk: int, folder: int, count: int = 1) -> list[tuple[int, bytes, int]]:
+        """Id, digest and size of what the disk holds in a folder (0 to 4095), or ``count`` from it on, by digest."""
 
     def record_copies(self, disk: int, objects: Sequence[int]) -> None:
         """The disk holds these now. Durable when it returns."""

@@ -90,6 +90,8 @@ def test_held_in_folder_names_each_object_in_its_folder_only(tmp_path: Path) -> 
         for folder, expected in ((0, digests[:2]), (1, digests[2:3]), (4094, digests[3:4]), (4095, digests[4:]), (7, [])):
             assert [item for _, item, _ in catalogue.objects.held_in_folder(disk.id, folder)] == expected
         assert catalogue.objects.held_in_folder(disk.id + 1, 0) == []
+        for first, count, expected in ((0, 2, digests[:3]), (1, 4095, digests[2:]), (0, 4096, digests), (2, 4092, [])):
+            assert [item for _, item, _ in catalogue.objects.held_in_folder(disk.id, first, count)] == expected
 
 
 def test_replace_holdings_believes_the_disk(catalogue: Catalogue) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distbackupd.planning.listing import FOLDERS, LISTED_SHARE, LeftFolder, folders_left, folders_to_list
+from distbackupd.planning.listing import FOLDERS, LISTED_SHARE, LeftFolder, folders_left, folders_to_list, runs
 
 folders = st.integers(0, FOLDERS - 1)
 times = st.dictionaries(folders, st.integers(1, 5))
@@ -34,6 +34,14 @@ def test_folders_left_one_that_is_gone_or_changed_later_is_listed_next_time(
     for folder in listed:
         assert after[folder].listed_at == 100
     assert folders_left(now, after, listed, 100) == {}
+
+
+@given(st.lists(folders), st.integers(1, 20))
+def test_runs_have_the_same_folders_in_the_same_order(some: list[int], longest: int) -> None:
+    found = list(runs(some, longest))
+    assert [folder for run in found for folder in run] == some
+    assert all(1 <= len(run) <= longest for run in found)
+    assert [len(run) for run in runs(range(FOLDERS), 16)] == [16] * 256
 
 
 def test_folders_to_list_comes_to_each_folder_in_turn() -> None:
