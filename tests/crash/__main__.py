@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import ctypes
 import os
 import pickle
 import queue
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,9 +69,15 @@ def _run(arguments: argparse.Namespace) -> int:
         for _ in range(workers):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="distbackupd-crash-"))
             threading.Thread(target=_feed, args=(tasks, answers, folder, arguments.seed, environment), daemon=True).start()
+        signal.signal(signal.SIGTERM, lambda *_: answers.put(KeyboardInterrupt()))
+        signal.signal(signal.SIGINT, lambda *_: answers.put(KeyboardInterrupt()))
         ended, broken = 0, 0
         while ended < workers:
             answer = answers.get()
+            if isinstance(answer, KeyboardInterrupt):
+                broken += 1
+                sys.stdout.write("stopped\n")
+                break
             if answer is None:
                 ended += 1
             elif isinstance(answer, str):
@@ -81,7 +90,11 @@ def _run(arguments: argparse.Namespace) -> int:
                     sys.stderr.write(f"\r{report.cuts:,} cuts, {report.losses:,} losses, {time.monotonic() - began:,.0f} s ")
     seconds = time.monotonic() - began
     sys.stdout.write(f"{report.table(kinds)}\n")
-    sys.stdout.write(f"{report.cuts:,} cuts, {report.losses:,} losses in {seconds:,.0f} s (seed {arguments.seed})\n")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sys.stdout.write(
+        f"{report.cuts:,} cuts, {report.losses:,} losses in {seconds:,.0f} s, "
+        f"{used.ru_utime + used.ru_stime:,.0f} s of it on a processor; seed {arguments.seed}\n"
+    )
     return 1 if report.losses or broken else 0
 
 
@@ -127,6 +140,7 @@ def _feed(tasks: queue.Queue[Task], answers: queue.Queue[Any], folder: str, seed
 def _work(folder: str, seed: int) -> int:
     from tests.crash.worker import Worker
 
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # gone when the one who hands out tasks is gone
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     worker = Worker(folder, str(_FAILED), seed)

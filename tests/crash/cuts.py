@@ -6,6 +6,7 @@ import errno
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tests.crash import images
 from tests.crash.faults import ERROR, HALF, KILL, Fault, is_loaded
@@ -146,7 +147,7 @@ class Scene:
 
     # How cuts are chosen
 
-    def _power_cuts(self, played: Played, kind: str, begun: int = 0, **more: int) -> list[Cut]:
+    def _power_cuts(self, played: Played, kind: str, begun: int = 0, **more: Any) -> list[Cut]:
         moments = range(max(begun, played.begun + 1), len(played.records) + 1)
         return [Cut(kind, moment, policy, **more) for moment in moments for policy in images.POLICIES]
 

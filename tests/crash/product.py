@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ctypes.util
 import functools
 import gc
 import importlib
@@ -18,6 +19,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.crash.faults import Fault, arm
 
@@ -31,7 +33,6 @@ class Outcome:
     status: int
     output: str
     complaints: str
-    calls: int = 0
 
     @property
     def crashed(self) -> bool:
@@ -41,16 +42,14 @@ class Outcome:
 
 def prepare() -> None:
     """Import all of the product once, and let its children inherit that."""
+    # Pure in what they answer, and asked anew by each command.
+    ctypes.util.find_library = functools.cache(ctypes.util.find_library)
     import distbackupd
-    import distbackupd.cli.main as cli
 
     for module in pkgutil.walk_packages(distbackupd.__path__, "distbackupd."):
         if ".stand_alone." not in module.name and not module.name.startswith(("distbackupd.agent", "distbackupd.daemon")):
             importlib.import_module(module.name)
-    # Pure in what they answer, and asked anew by each command.
-    import ctypes.util
-
-    ctypes.util.find_library = functools.cache(ctypes.util.find_library)
+    cli: Any = importlib.import_module("distbackupd.cli.main")
     cli.build_parser = functools.cache(cli.build_parser)
     cli.build_parser()
     gc.collect()
@@ -68,7 +67,7 @@ def dsb(arguments: Sequence[str], quiet: str, fault: Fault | None = None) -> Out
     for path in said:
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
             texts.append(file.read())
-    return Outcome(status, *texts)
+    return Outcome(status, texts[0], texts[1])
 
 
 def _be_dsb(arguments: Sequence[str], said: Sequence[str], fault: Fault | None) -> None:

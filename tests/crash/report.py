@@ -38,7 +38,7 @@ class Report:
         """``devices``: how many differed in any byte; ``states``: how many differed to whoever reads them after mounting;
         each of those was gone on with.
         """
-        rows = [_HEAD]
+        rows: list[tuple[str, ...]] = [_HEAD]
         ranked = sorted(self._rows.items(), key=lambda item: (order.index(item[0][0]), -item[1]["cuts"]))
         rows += [(*key, *(f"{row[name]:,}" for name in _HEAD[2:])) for key, row in ranked]
         total = sum(self._rows.values(), Counter())
