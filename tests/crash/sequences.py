@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WORDS = ("new1", "new2", "del1", "edit2", "scan", "verify1", "refresh2", "drop2")
-LIFE_STEPS = 17
+LIFE_STEPS = 16
 LONGEST = 3
 _LEAST_IN_LIFE, _LEAST_IN_SEQUENCE = 8, 6
 
@@ -45,6 +45,7 @@ def plan(count: int, filesystems: Sequence[str], dice: random.Random) -> list[Ta
     sequences = all_sequences()
     wanted = min(len(sequences), math.ceil(count / 2 / _LEAST_IN_SEQUENCE))
     each = math.ceil(count / 2 / wanted)
+    longest = max(3, wanted // len(filesystems))
     families: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for sequence in sequences:
         families.setdefault((*sequence[:2], *WORDS[:1])[:2] if len(sequence) == 1 else sequence[:2], []).append(sequence)
@@ -55,7 +56,7 @@ def plan(count: int, filesystems: Sequence[str], dice: random.Random) -> list[Ta
     for family in groups:
         if wanted <= 0:
             break
-        part = sorted(family, key=len)[: min(wanted, max(3, wanted // len(filesystems)))]
+        part = sorted(family, key=len)[: min(wanted, longest)]
         tasks.append(Task(next(turn), tuple(part), each))
         wanted -= len(part)
     return tasks
