@@ -36,10 +36,13 @@ test-fresh: ## run everything on a Debian with nothing but git, make and python3
 	@packaging/prepare.sh fresh
 	@tests/bed/fresh-machine make --no-print-directory $(FRESH) PYTEST='$(PYTEST)'
 
-test-vm: venv ## run what needs real USB disks, in a virtual machine (as root; a quarter of an hour)
+# So many disks pulled out and so many power cuts, at other moments with another seed: make test-vm ROUNDS=60 SEED=2
+ROUNDS ?= 20
+SEED ?= 1
+test-vm: venv ## run what needs real USB disks, in a virtual machine (as root; an hour where there is no KVM)
 	@packaging/prepare.sh test vm
 	@$(BIN)/python -m tests.vm.image
-	$(BIN)/pytest --verbose --capture=no --timeout=900 -o tmp_path_retention_policy=failed tests/vm $(PYTEST)
+	DISTBACKUPD_ROUNDS=$(ROUNDS) DISTBACKUPD_SEED=$(SEED) $(BIN)/pytest --verbose --capture=no --timeout=900 -o tmp_path_retention_policy=failed tests/vm $(PYTEST)
 
 # So many cuts; other ones with another SEED; one that lost something alone: make crash CUT=build/crash/failed/...
 CUTS ?= 10000

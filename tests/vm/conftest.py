@@ -10,7 +10,7 @@ import pytest
 from tests.bed.package import debian_package
 from tests.vm.image import the_image
 from tests.vm.machine import Machine, Origin, tell, virtual_machine
-from tests.vm.station import SOURCE, UNIT, Journal, Station, station
+from tests.vm.station import READER, SOURCE, UNIT, Journal, Station, station
 
 TREES = Path(__file__).parents[1] / "trees.py"
 
@@ -28,6 +28,7 @@ def installed(image: Origin, tmp_path_factory: pytest.TempPathFactory) -> Origin
     with virtual_machine(image, tmp_path_factory.mktemp("vm") / "installed") as machine:
         machine.copy_in(debian_package(), "/root/distbackupd.deb")
         machine.copy_in(TREES, "/root/trees.py")
+        machine.copy_in(Path(__file__).with_name("independent_reader.py"), READER)
         machine.run("mkdir /etc/distbackupd; echo 'settle = \"0.2s\"' >/etc/distbackupd/distbackupd.toml")
         machine.run("dpkg --install --force-confold --force-unsafe-io /root/distbackupd.deb", seconds=300)
         nasty = f"from pathlib import Path; from trees import *; build_nasty_tree(Path('{SOURCE}'))"

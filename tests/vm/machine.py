@@ -134,6 +134,11 @@ class Machine:
         """How fast a plugged disk is written to from now on; 0 for as fast as it goes."""
         self._qemu("qom-set", path=f"/objects/speed-{name}", property="limits", value={"bps-write": bytes_per_second})
 
+    def written(self, name: str) -> int:
+        """How many bytes were written to a plugged disk since it was plugged in."""
+        told = self._qemu("query-blockstats")
+        return sum(one["stats"]["wr_bytes"] for one in told if f"/{name}/" in one.get("qdev", ""))
+
     def device(self, name: str, partition: int = 0) -> str:
         """The node of a plugged disk, or of a partition on it, as soon as udev has made it: ``/dev/sda1``."""
         link = f"/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_{name}-0:0" + (f"-part{partition}" if partition else "")

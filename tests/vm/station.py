@@ -17,6 +17,7 @@ from tests.bed.waiting import wait_until
 from tests.vm.machine import Machine, tell
 
 UNIT = "distbackupd.service"
+READER = "/root/independent_reader.py"
 SOURCE = "/srv/source"
 MOUNTED = "/run/distbackup-mnt"
 MEGABYTES = 400
@@ -38,6 +39,7 @@ class Journal:
     """What the daemon, or systemd of it, writes into the journal since the machine began; each entry is told as it comes."""
 
     def __init__(self, machine: Machine) -> None:
+        self._machine = machine
         self._entries: list[Entry] = []
         self._read = 0
         self._process = machine.start(
@@ -52,16 +54,24 @@ class Journal:
             tell(f"  {entry['SYSLOG_IDENTIFIER']}: {entry['MESSAGE']}")
             self._entries.append(entry)
 
-    def wait(self, *patterns: str, seconds: float = 120) -> list[Entry]:
+    def wait(self, *patterns: str, seconds: float = 300) -> list[Entry]:
         """Wait until each pattern matches some sentence since the last wait; all entries since then."""
 
         def found() -> list[Entry]:
             news = self._entries[self._read :]
             return news if all(any(re.search(pattern, entry["MESSAGE"]) for entry in news) for pattern in patterns) else []
 
-        news = wait_until(found, f"{patterns} in the journal", seconds)
+        try:
+            news = wait_until(found, f"{patterns} in the journal", seconds)
+        except AssertionError as error:
+            last = self._machine.call("journalctl --lines=60 --no-pager; findmnt; lsblk; ls -l /dev/disk/by-uuid").out
+            raise AssertionError(f"{error}; the machine:\n{last}") from error
         self._read += len(news)
         return news
+
+    def unread(self) -> str:
+        """The sentences since the last wait, one a line."""
+        return text_of(self._entries[self._read :])
 
     def close(self) -> None:
         """Read no more."""
@@ -178,6 +188,19 @@ class Station:
     def _dismiss_daemon(self) -> None:
         # Each plug would start it again.
         self.machine.run(f"systemctl stop {UNIT} && systemctl mask --quiet --runtime {UNIT}")
+
+    def read_independently(self, name: str, filesystem: str, key: str = "") -> dict[str, Any]:
+        """What the catalogue says of a plugged disk, and what lies there: see the reader. The daemon must be paused."""
+        device = self.machine.device(name)
+        if key:
+            self.machine.run(f"cryptsetup open --key-file={key} {device} reading")
+            device = "/dev/mapper/reading"
+        kind = {"ntfs": "ntfs-3g"}.get(filesystem, filesystem)
+        self.machine.run(f"mount -t {kind} -o ro {device} /mnt")
+        told = self.machine.run(f"python3 {READER} /var/lib/distbackup {name} /mnt")
+        self.machine.run("umount /mnt" + (" && cryptsetup close reading" if key else ""))
+        found: dict[str, Any] = json.loads(told)
+        return found
 
     def status(self) -> str:
         """The line that ``systemctl status`` shows."""
