@@ -108,7 +108,7 @@ def enrol(
             os.makedirs(path, mode=0o700, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"{printable(path)} cannot be made into a folder: {error.strerror}; nothing was changed"
+                f"{printable(path)} cannot be made into a folder: {error.strerror}; no disk was made known"
             ) from error
         store.prepare()
         store.write_identity(DiskIdentity(disk.uuid, name))

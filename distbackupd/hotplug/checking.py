@@ -27,6 +27,8 @@ _CHECKERS = {
 }
 """Each in the form that mends what is safe to mend, without asking."""
 
+_JOURNALLED = ("ext3", "ext4", "xfs", "btrfs")
+
 _MENDED = 1
 _NOT_MENDED = 4
 
@@ -78,8 +80,11 @@ def refuse_read_only(mount: Mount, line: MountLine, name: str) -> None:
             "turn it off and plug it in again"
         )
     if mount.ours:
+        # A checker has mended it, or the driver may have replayed its journal.
+        changed = mount.remark or mount.filesystem_type in _JOURNALLED
+        kept = "nothing was backed up to it" if changed else "nothing was changed on it"
         raise DiskReadOnly(
-            f"{printable(name)} can only be read, nothing was changed on it: its file system was not left clean; "
+            f"{printable(name)} can only be read, {kept}: its file system was not left clean; "
             f"{remedy(mount.device, mount.filesystem_type)}, then plug it in again"
         )
     if line.filesystem_is_read_only:

@@ -13,8 +13,7 @@ from itertools import groupby
 from distbackupd.beneath import mount_of
 from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
 from distbackupd.model.disks import DiskIdentity, Footing, Space
-from distbackupd.model.errors import DiskFull, DiskReadOnly
-from distbackupd.model.text import printable
+from distbackupd.model.errors import DiskFull
 from distbackupd.store import staging
 from distbackupd.store.answering import read_something, write_something
 from distbackupd.store.catalogue_copy import find_copies, open_copy, replace_copy, size_of_copy, write_leaflets
@@ -33,7 +32,7 @@ from distbackupd.store.plain_files import (
 )
 from distbackupd.store.room import space_on
 from distbackupd.store.session_token import read_token, write_token
-from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words, is_full
+from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words, is_full, read_only
 from distbackupd.streams import hash_descriptor
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
@@ -56,6 +55,8 @@ class FolderStore:
         self._filesystem_type = filesystem_type
         self._layout = Layout(self.root)
         self._desk: staging.Desk | None = None
+        self._changed = False
+        """Whether anything was written, or tried to be, since this was made."""
 
     def close(self) -> None:
         """Let go of the disk, so that it can be unmounted."""
@@ -83,6 +84,7 @@ class FolderStore:
     def write_identity(self, identity: DiskIdentity) -> None:
         """Durably make this a backup disk, or rename it."""
         with in_words(self.root):
+            self._must_be_writable()
             write_beside(self._layout.root, FILE_NAME, identity_text(identity), self._layout.aside)
 
     def token(self) -> str:
@@ -101,11 +103,7 @@ class FolderStore:
         Raises DiskReadOnly, DiskTrouble.
         """
         with in_words(self.root):
-            if os.fstatvfs(self._layout.root.descriptor).f_flag & os.ST_RDONLY:
-                raise DiskReadOnly(
-                    f"the disk at {printable(self.root)} is read-only; nothing was changed on it: "
-                    "look for its write-protect switch, or check its file system"
-                )
+            self._must_be_writable()
             self._desk = None
             self._layout.prepare()
             root = self._layout.root
@@ -289,6 +287,7 @@ class FolderStore:
     def set_aside(self, digest: bytes) -> None:
         """Move a bad object out of the way, into ``bad-objects``; one that is not there, or cannot be moved, stays."""
         name = digest.hex().encode()
+        self._changed = True
         try:
             self._layout.aside.take(self._layout.folder(name[:3]), name)
         except _MISSING:
@@ -377,6 +376,12 @@ class FolderStore:
         with in_words(self.root):
             self._flush([self._layout.objects, self._layout.root])
 
+    def _must_be_writable(self) -> None:
+        """Before the first write, and where it may be one. Raises DiskReadOnly."""
+        if os.fstatvfs(self._layout.root.descriptor).f_flag & os.ST_RDONLY:
+            raise read_only(self.root, self._changed)
+        self._changed = True
+
     def _where_to_write(self) -> staging.Desk:
         if self._desk is None:
             with in_words(self.root):
@@ -427,6 +432,7 @@ class FolderStore:
     def _remove(self, files: Iterable[tuple[Folder, bytes]]) -> None:
         errors = []
         for folder, name in files:
+            self._changed = True
             try:
                 remove_file(folder, name, self._layout.aside)
             except OSError as error:

@@ -32,14 +32,11 @@ def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
             "remove what else lies on it, and try again"
         )
     if error.errno == errno.EROFS:
-        return DiskReadOnly(
-            f"the disk at {place} is read-only; nothing was changed on it: "
-            "look for its write-protect switch, or check its file system"
-        )
+        return read_only(root, changed=True)
     if error.errno in (errno.EACCES, errno.EPERM):
         return DiskForbidden(
             f"the disk at {place} may not be read or written by this user, for what lies on it is its owner's alone; "
-            "nothing was changed on it: ask as root"
+            "what was recorded before is safe: ask as root"
         )
     if error.errno in _GONE:
         return DiskGone(
@@ -52,6 +49,14 @@ def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
             "unmount it, let fsck check it, and plug it in again"
         )
     return DiskTrouble(f"the disk at {place} failed: {error.strerror}; what was recorded before is safe")
+
+
+def read_only(root: bytes, changed: bool) -> DiskReadOnly:
+    """The disk cannot be written. ``changed``: something may have been, before: a damaged file system turns read-only."""
+    kept = "what was recorded before is safe" if changed else "nothing was changed on it"
+    return DiskReadOnly(
+        f"the disk at {printable(root)} is read-only; {kept}: look for its write-protect switch, or check its file system"
+    )
 
 
 @contextlib.contextmanager

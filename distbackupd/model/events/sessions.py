@@ -274,7 +274,7 @@ class DiskRefused(Event):
 
     @property
     def public_sentence(self) -> str:
-        return f"{self.disk}: it looks like this disk, but is not used, and nothing on it was changed; {THE_JOURNAL}"
+        return f"{self.disk}: it looks like this disk, but is not used, and nothing was backed up to it; {THE_JOURNAL}"
 
     @property
     def public_fields(self) -> dict[str, str]:
