@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -64,10 +65,13 @@ class FileReading:
                 os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_DONTNEED)
             os.posix_fadvise(descriptor, begin, 0, os.POSIX_FADV_SEQUENTIAL)
             return self._read(descriptor, ctime_ns, stop)
+        except OSError as error:
+            raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
         finally:
             if self._past_cache:
                 # Nobody else is going to need it soon.
-                os.posix_fadvise(descriptor, begin, self._offset - begin, os.POSIX_FADV_DONTNEED)
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(descriptor, begin, self._offset - begin, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 
     def _read(self, descriptor: int, ctime_ns: int, stop: Stop) -> Reading | None:

@@ -149,7 +149,8 @@ class FolderTree:
                 return None
             raise _trouble(error, "cannot be reached") from error
         try:
-            state = os.fstat(descriptor)
+            with _in_words("cannot be reached"):
+                state = os.fstat(descriptor)
         finally:
             os.close(descriptor)
         return state.st_dev, state.st_ino
@@ -165,11 +166,7 @@ class FolderTree:
         owner: int | None = None,
     ) -> int:
         """A descriptor to read the file from its start; raises SourceChanged if it is not as told, SourceTrouble."""
-        try:
-            descriptor = self._open(place)
-        except OSError as error:
-            raise _trouble(error, "cannot be read") from error
-        state = os.fstat(descriptor)
+        descriptor, state = self._opened_file(place)
         is_same = is_as_known(state, size, mtime_ns, inode) and ctime_ns in (0, kept_time(state.st_ctime_ns))
         is_same = is_same and device in (0, kept_number(state.st_dev)) and owner in (None, state.st_uid)
         if not stat.S_ISREG(state.st_mode) or not is_same:
@@ -183,7 +180,9 @@ class FolderTree:
 
     def confirm_unchanged(self, descriptor: int, size: int, mtime_ns: int) -> None:
         """Raises SourceChanged if the open file is not any more as told."""
-        if not is_as_known(os.fstat(descriptor), size, mtime_ns):
+        with _in_words("cannot be read"):
+            state = os.fstat(descriptor)
+        if not is_as_known(state, size, mtime_ns):
             raise SourceChanged("it changed while it was read")
 
     def hash_file(self, place: RealPath, waiting: WaitingFile, pulse: Pulse) -> HashedContent:
@@ -220,6 +219,8 @@ class FolderTree:
             return 0
         try:
             state = os.fstat(descriptor)
+        except OSError:
+            return 0
         finally:
             os.close(descriptor)
         # What is too large for any disk is not read at all.
@@ -235,11 +236,7 @@ class FolderTree:
 
     def open_as_it_is(self, place: RealPath, owner: int | None = None) -> OpenedFile:
         """Open whichever regular file of this owner stands there, to be read from its start. Raises SourceTrouble."""
-        try:
-            descriptor = self._open(place)
-        except OSError as error:
-            raise _trouble(error, "cannot be read") from error
-        state = os.fstat(descriptor)
+        descriptor, state = self._opened_file(place)
         is_same = stat.S_ISREG(state.st_mode) and owner in (None, state.st_uid)
         if not is_same or not 0 < state.st_size <= _LARGEST_FILE:
             os.close(descriptor)
@@ -294,6 +291,16 @@ class FolderTree:
         ctime_ns = state.st_ctime_ns if clock.change_times else 0
         return is_settled(state.st_mtime_ns, ctime_ns, now_ns, clock.blur_ns(ctime_ns or state.st_mtime_ns))
 
+    def _opened_file(self, place: RealPath) -> tuple[int, os.stat_result]:
+        """A descriptor, and what it leads to: its medium may have gone in between. Raises SourceTrouble."""
+        with _in_words("cannot be read"):
+            descriptor = self._open(place)
+            try:
+                return descriptor, os.fstat(descriptor)
+            except OSError:
+                os.close(descriptor)
+                raise
+
     def _open(self, place: RealPath) -> int:
         # A fifo that took the file's place does not hang us: nothing that is opened there waits.
         if self._no_atime:
@@ -320,7 +327,9 @@ class FolderTree:
         with _in_words("cannot be reached"):
             descriptor = self._folders.open_folder(place)
         try:
-            if seen is not None and not self._is_seen(descriptor, *seen):
+            with _in_words("cannot be reached"):
+                is_other = seen is not None and not self._is_seen(descriptor, *seen)
+            if is_other:
                 raise SourceTrouble("another folder took its place while it was looked at; the next scan looks again")
             yield descriptor
         finally:

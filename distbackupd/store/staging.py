@@ -96,7 +96,7 @@ def _stage_large(descriptor: int, desk: Desk, digest: bytes, size: int, pulse: P
     view = memoryview(buffer)
     state = hashlib.sha256()
     total = begun = 0
-    sparse = os.fstat(descriptor).st_blocks * 512 < size
+    sparse = _blocks_of_source(descriptor) * 512 < size
     zeros = bytes(CHUNK) if sparse else b""
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     with in_words(desk.place):
@@ -140,6 +140,13 @@ def _stage_large(descriptor: int, desk: Desk, digest: bytes, size: int, pulse: P
 def _write_all(descriptor: int, view: memoryview) -> None:
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _blocks_of_source(descriptor: int) -> int:
+    try:
+        return os.fstat(descriptor).st_blocks
+    except OSError as error:
+        raise SourceTrouble(f"it cannot be read: {error.strerror}") from error
 
 
 def _read_source(descriptor: int, count: int) -> bytes:
