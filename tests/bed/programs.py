@@ -43,7 +43,7 @@ class Finished:
 class Dsb:
     """``dsb`` on the catalogue in ``folder``, with settings of the test's own."""
 
-    def __init__(self, folder: Path, **settings: str | bool) -> None:
+    def __init__(self, folder: Path, **settings: str | bool | int) -> None:
         self.folder = folder
         self.catalogue = folder / "distbackup.sqlite"
         self.config = write_settings(folder.parent / f"{folder.name}.toml", folder.parent, settings)
@@ -86,7 +86,7 @@ class Dsb:
 _PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
-def write_settings(path: Path, place: Path, settings: Mapping[str, str | bool]) -> Path:
+def write_settings(path: Path, place: Path, settings: Mapping[str, str | bool | int]) -> Path:
     """A settings file; disks are mounted below ``place``."""
     lines = {"mount_folder": str(place / "mounted"), **settings}
     path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items()))

@@ -1,0 +1,35 @@
+"""``python -m tests.soak 5m``: soak for so long, beside a udevd of its own, and print what was found."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from distbackupd.config.quantities import parse_duration
+from tests.bed.capabilities import PRIVATE_UDEVD, inside_private_udevd, probe
+from tests.soak.soak import Soak
+
+
+def main() -> int:
+    """The exit status: 0 if nothing was missed and nothing grew."""
+    words = sys.argv[1:] or ["5m"]
+    if not inside_private_udevd():
+        for need in ("loop", "udevd", "ext4"):
+            if reason := probe(need):
+                print(f"a soak cannot run here: {reason}", file=sys.stderr)
+                return 69
+        os.environ["PRIVATE_UDEVD_RULES"] = str(Path(__file__).parents[2] / "udev" / "75-distbackupd.rules")
+        os.execv(PRIVATE_UDEVD, [PRIVATE_UDEVD, sys.executable, "-m", "tests.soak", *words])
+    with tempfile.TemporaryDirectory(prefix="distbackupd-soak-") as place:
+        outcome = Soak(Path(place), lambda line: print(line, flush=True)).run(parse_duration(words[0]))
+    print(outcome.figures())
+    for line in outcome.wrong:
+        print(f"WRONG: {line}")
+    print("failed" if outcome.wrong else "nothing was missed, nothing grew")
+    return 1 if outcome.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
