@@ -13,7 +13,7 @@ MANUAL := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.
 $(foreach name,$(filter PYTHON% LANG LANGUAGE LC_%,$(.VARIABLES)),$(eval unexport $(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-fresh test-vm crash fuzz scale venv lint format man deb clean
+.PHONY: help demo test test-quick test-fresh test-vm crash fuzz scale soak venv lint format man deb clean
 
 help: ## list these words
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand --tabs=19
@@ -57,6 +57,12 @@ FUZZ ?= 50
 fuzz: venv ## let the fuzzers try far more cases than the tests do (ten minutes)
 	@packaging/prepare.sh test
 	nice $(BIN)/pytest --fuzz=$(FUZZ) --hypothesis-show-statistics -k fuzz $(PYTEST)
+
+# For so long: make soak SOAK=60m
+SOAK ?= 5m
+soak: venv ## run the daemon under load and every trouble: nothing is missed, nothing grows (as root; SOAK=60m)
+	@packaging/prepare.sh test
+	@nice $(BIN)/python -m tests.soak $(SOAK)
 
 # So many small files, once or more often: make scale FILES="100000 1000000"
 FILES ?= 100000 200000

@@ -360,6 +360,10 @@ class Engine:
         """What is protected how well."""
         return protection(self._bench)
 
+    def rest(self) -> None:
+        """Nothing is to be done for a while: keep no memory for that."""
+        self._bench.catalogue.rest()
+
     def _tell_wanted(self) -> None:
         state = protection(self._bench)
         if state.wanted:

@@ -58,6 +58,10 @@ class Catalogue:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
         self._database.write_copy(path)
 
+    def rest(self) -> None:
+        """Nothing is asked of it for a while: keep no memory for that."""
+        self._database.rest()
+
     def size(self) -> int:
         """Bytes that a copy of it takes, at the most."""
         return self._database.size()

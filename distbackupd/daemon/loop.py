@@ -109,6 +109,9 @@ class Engine(Protocol):
     def protection(self) -> Protection:
         """What is protected how well."""
 
+    def rest(self) -> None:
+        """Nothing is to be done for a while: keep no memory for that."""
+
     def reload(self, settings: Settings) -> None:
         """These settings hold from now on."""
 

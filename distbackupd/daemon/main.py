@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,9 +24,13 @@ from distbackupd.wiring import make_control, make_login, open_engine
 
 log = logging.getLogger(__name__)
 
+_M_ARENA_MAX = -8
+"""From malloc.h."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon in the foreground; the exit code, of the one table (:data:`distbackupd.model.errors.EXIT_CODES`)."""
+    _share_one_heap()
     parsed = _parser().parse_args(arguments)
     set_up_logging(parsed.verbose)
     options = Options(database=parsed.database, config=parsed.config, once=parsed.once)
@@ -54,6 +59,12 @@ def run(options: Options, parts: Parts) -> int:
     except Exception:
         log.exception("a bug in distbackupd, please report it")
         return DistbackupError.exit_code
+
+
+def _share_one_heap() -> None:
+    """glibc else gives each thread a heap of its own, and what one of them has grown by it hardly ever gives back."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -277,6 +277,7 @@ class _Household:
             self._board.show(Standing("idle", f"{self._hindrance}; {THE_JOURNAL}"))
             return
         protection = self._engine.protection()
+        self._engine.rest()
         self._board.protect(protection)
         unwatched = say_unwatched(self._watcher.unwatched().values(), MISSING) if self._watcher else ""
         sentence = "; ".join(filter(None, (idle_sentence(protection), unwatched)))

@@ -75,6 +75,9 @@ class FakeEngine:
     def protection(self) -> Protection:
         return self.state
 
+    def rest(self) -> None:
+        pass
+
     def awaits_scan(self) -> bool:
         return self.scan_awaited
 

@@ -1,8 +1,12 @@
-"""``python -m tests.soak 5m``: soak for so long, beside a udevd of its own, and print what was found."""
+"""``python -m tests.soak 5m [20s]``: soak for so long, beside a udevd of its own, and print what was found.
+
+A disk comes, and a trouble with it, as often as the second word says.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -22,8 +26,9 @@ def main() -> int:
                 return 69
         os.environ["PRIVATE_UDEVD_RULES"] = str(Path(__file__).parents[2] / "udev" / "75-distbackupd.rules")
         os.execv(PRIVATE_UDEVD, [PRIVATE_UDEVD, sys.executable, "-m", "tests.soak", *words])
+    seconds, period = (parse_duration(re.sub("m$", "min", word)) for word in (*words, "20s")[:2])
     with tempfile.TemporaryDirectory(prefix="distbackupd-soak-") as place:
-        outcome = Soak(Path(place), lambda line: print(line, flush=True)).run(parse_duration(words[0]))
+        outcome = Soak(Path(place), lambda line: print(line, flush=True), period).run(seconds)
     print(outcome.figures())
     for line in outcome.wrong:
         print(f"WRONG: {line}")

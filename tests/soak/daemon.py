@@ -14,6 +14,6 @@ UDEV_BYTES = 9216
 
 if __name__ == "__main__":
     DiskMonitor.__init__.__defaults__ = (UDEV_BYTES,)
-    if limit := int(os.environ.get(WATCHES, 0)):
+    if limit := int(os.environ.get(WATCHES, "0")):
         watcher._watch_limit = lambda: limit
     sys.exit(main())

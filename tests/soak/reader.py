@@ -48,7 +48,9 @@ def untrue_copies(catalogue: Path, disks: Mapping[str, Path]) -> list[str]:
     with contextlib.closing(sqlite3.connect(f"file:{catalogue}?mode=ro", uri=True)) as connection:
         ids = dict(connection.execute("SELECT name, id FROM disk"))
         sets = {number: set(members.split()) for number, members in connection.execute("SELECT id, members FROM holder_set")}
-        objects = {content.hex(): sets[holders] for content, holders in connection.execute("SELECT hash, holders FROM object")}
+        objects = {
+            content.hex(): sets[holders] for content, holders in connection.execute("SELECT hash, holders FROM object")
+        }
     wrong = []
     for name, root in disks.items():
         there = {}
@@ -67,7 +69,11 @@ def differences(source: Tree, known: Tree) -> list[str]:
     wrong = [f"{os.fsdecode(path)} is not known" for path in source.keys() - known.keys()]
     wrong += [f"{os.fsdecode(path)} is gone and still known" for path in known.keys() - source.keys()]
     both = source.keys() & known.keys()
-    wrong += [f"{os.fsdecode(path)} is {source[path]} and known as {known[path]}" for path in both if not _same(source[path], known[path])]
+    wrong += [
+        f"{os.fsdecode(path)} is {source[path]} and known as {known[path]}"
+        for path in both
+        if not _same(source[path], known[path])
+    ]
     return sorted(wrong)
 
 

@@ -353,6 +353,9 @@ class Catalogue(Protocol):
     def raise_generation(self, above: int) -> None:
         """Let the generation be greater than this one. Durable when it returns."""
 
+    def rest(self) -> None:
+        """Nothing is asked of it for a while: keep no memory for that."""
+
     def size(self) -> int:
         """Bytes that a copy of it takes, at the most."""
 

@@ -469,3 +469,18 @@ def test_root_follows_no_link_in_a_folder_of_another_user(tmp_path: Path, trap: 
     if trap == FILE_NAME:
         Database(folder / FILE_NAME).close()
         assert elsewhere.exists()
+
+
+def test_rest_gives_memory_back_and_goes_on(tmp_path: Path) -> None:
+    def anonymous() -> int:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) << 10
+
+    with closing(Database(tmp_path / NAME)) as database:
+        with database.transaction() as connection:
+            rows = ((str(number), os.urandom(2000).hex()) for number in range(8000))
+            connection.executemany("INSERT INTO fact (key, value) VALUES (?, ?)", rows)
+        before = anonymous()
+        database.rest()
+        assert anonymous() < before - (10 << 20)
+        assert database.execute("SELECT count(*) FROM fact WHERE key < '1'").fetchone()
