@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -175,7 +176,9 @@ class Soak:
         """More than the kernel keeps for the daemon's subscription: ENOBUFS."""
         with _standing_still(daemon):
             for _ in range(3):
-                run("udevadm", "trigger", "--settle", "--subsystem-match=block", "--action=change")
+                # Without its --settle, which waits for ever for a device that somebody else takes away meanwhile.
+                run("udevadm", "trigger", "--subsystem-match=block", "--action=change")
+                subprocess.run(["udevadm", "settle", "--timeout=5"], check=False)
 
     def _suspend(self, daemon: Daemon, _churn: Churn) -> None:
         """As in a machine that sleeps, but for the clock."""
@@ -192,7 +195,7 @@ class Soak:
         with ExitStack() as shelf:
             for disk in self._disks.values():
                 shelf.enter_context(plugged(disk))
-            run("udevadm", "settle", "--timeout=30")
+            subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
             with running_daemon(self._dsb, "--once", ready=False) as daemon:
                 status = daemon.process.wait(600)
                 if status:
