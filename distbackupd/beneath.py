@@ -62,6 +62,20 @@ def mount_of(descriptor: int) -> int:
     raise OSError(errno.ENOTSUP, "the kernel does not tell on which mount a file lies")
 
 
+def is_mounted_read_only(descriptor: int) -> bool:
+    """Whether the mount that an open file lies on lets nobody write, whatever its file system would. Raises OSError.
+
+    A kernel that stops writing to a file system after errors leaves its mounts as they were.
+    """
+    mount = b"%d" % mount_of(descriptor)
+    with open("/proc/self/mountinfo", "rb") as lines:
+        for line in lines:
+            words = line.split(b" ", 6)
+            if words[0] == mount:
+                return b"ro" in words[5].split(b",")
+    return False
+
+
 def _has_openat2() -> bool:
     try:
         here = os.open("/", os.O_PATH | os.O_CLOEXEC)

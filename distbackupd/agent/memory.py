@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -19,6 +20,8 @@ class Memory:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "last-event"
+        self._beside = folder / "last-event.new"
+        self._forget_unfinished()
         self._known = self._read()
 
     @property
@@ -31,15 +34,18 @@ class Memory:
         if number == self._known:
             return
         self._known = number
-        beside = self._path.with_name("last-event.new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # No flush to the disk: what a power cut takes is told once more.
-            beside.write_text(f"{number}\n", encoding="ascii")
-            beside.replace(self._path)
+            self._beside.write_text(f"{number}\n", encoding="ascii")
+            self._beside.replace(self._path)
         except OSError:
             # A home that is full or read-only: until the next login it is known here.
-            return
+            self._forget_unfinished()
+
+    def _forget_unfinished(self) -> None:
+        with suppress(OSError):
+            self._beside.unlink()
 
     def _read(self) -> int | None:
         try:

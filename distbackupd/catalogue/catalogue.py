@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from distbackupd.catalogue.files import FileTable
 from distbackupd.catalogue.finding import FindingTable
 from distbackupd.catalogue.history import HistoryTable
 from distbackupd.catalogue.holders import HolderSets
+from distbackupd.catalogue.lock import COPY_SUFFIX
 from distbackupd.catalogue.moments import MomentTable
 from distbackupd.catalogue.objects import ObjectTable
 from distbackupd.catalogue.problems import ProblemTable
@@ -55,7 +57,14 @@ class Catalogue:
         return int(self._database.execute("SELECT value FROM fact WHERE key = 'generation'").fetchone()[0])
 
     def write_copy(self, path: bytes) -> None:
-        """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
+        """A consistent copy that opens on a read-only place, with none of our software but SQLite.
+
+        Raises OSError: the place does not take it; nothing is written where there is no room for all of it, for others, and
+        the catalogue itself, may need what there is.
+        """
+        place = os.statvfs(os.path.dirname(path))
+        if place.f_blocks and self.size() > place.f_bavail * place.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         self._database.write_copy(path)
 
     def rest(self) -> None:
@@ -68,7 +77,7 @@ class Catalogue:
 
     def spare_place(self) -> bytes:
         """A path where a copy may lie for a while: in the catalogue's own folder."""
-        return bytes(self._database.path) + b".spare"
+        return os.fsencode(f"{self._database.path}{COPY_SUFFIX}")
 
     def raise_generation(self, above: int) -> None:
         """Let the generation be greater than this one. Durable when it returns."""

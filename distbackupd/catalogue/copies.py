@@ -20,6 +20,7 @@ from distbackupd.catalogue import schema
 from distbackupd.catalogue.confined import GLANCE, LARGEST_FILE, Question, ask
 from distbackupd.catalogue.database import FILE_NAME
 from distbackupd.catalogue.hearsay import FACTS, Column, rows_of
+from distbackupd.catalogue.lock import SUCCESSOR_SUFFIX
 from distbackupd.catalogue.rebuilding import rebuild
 from distbackupd.catalogue.trouble import place_in_words
 from distbackupd.model.copies import CatalogueCopy, CopyKnowledge, DamagedCopy
@@ -138,7 +139,7 @@ class CatalogueCopies:
 
     def take(self, descriptor: int, copy: CatalogueCopy) -> bytes:
         """Put a sound copy in the catalogue's place; where what was there is kept (empty: nothing was). See the port."""
-        beside = self._path.with_name(self._path.name + ".new")
+        beside = self._path.with_name(self._path.name + SUCCESSOR_SUFFIX)
         with place_in_words(self._path):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             beside.unlink(missing_ok=True)

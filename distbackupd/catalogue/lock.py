@@ -18,6 +18,8 @@ from distbackupd.model.errors import EngineBusy
 LOCK_NAME = "engine.lock"
 SERVICE_LOCK_NAME = "distbackupd.lock"
 """A daemon holds it as long as it lives."""
+COPY_SUFFIX, SUCCESSOR_SUFFIX = ".spare", ".new"
+"""What is written beside the catalogue by whoever holds the lock, and never stays: a copy, and what takes its place."""
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """The folder may be another user's, the service's: root follows no link there."""
@@ -26,6 +28,8 @@ _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 @contextlib.contextmanager
 def engine_lock(folder: Path, activity: str) -> Iterator[None]:
     """Hold the lock while the context lasts; ``activity`` (``dsb backup photos-03``) is what others are told.
+
+    What one that died left half-written beside the catalogue is removed.
 
     Raises:
         EngineBusy: another process holds it; the sentence names it.
@@ -49,11 +53,19 @@ def engine_lock(folder: Path, activity: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # the lock holds on a full disk too; only the name is missing then
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{activity}, pid {os.getpid()}".encode(), 0)
+        _clear_up(folder)
         yield
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _clear_up(folder: Path) -> None:
+    for suffix in (COPY_SUFFIX, SUCCESSOR_SUFFIX):
+        for ending in ("", "-journal", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                (folder / f"{FILE_NAME}{suffix}{ending}").unlink()
 
 
 @contextlib.contextmanager

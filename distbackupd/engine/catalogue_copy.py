@@ -67,11 +67,13 @@ def relies_on_hearsay(bench: Bench, disk: BackupDisk) -> bool:
 def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore, is_ours: bool = False) -> BackupDisk:
     """Put the catalogue's copy on the disk unless the same is there already; the disk as it is known then.
 
+    Where that cannot be, for want of room there or beside the catalogue, it is told, and tried again in the next session.
+
     ``is_ours``: the copy there was found to know no more. If nobody looked, it is looked at now:
     A copy there that knows what the catalogue does not, or that cannot be read, is kept beside it, and told.
     """
     generation = bench.catalogue.generation()
-    if disk.catalogue_generation == generation:
+    if disk.catalogue_generation == generation and store.catalogue_copies(kept=False):
         store.flush()
         return disk
     bench.reporter.begin("saving the catalogue")
@@ -86,9 +88,10 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore, is_ours: bo
         return disk
     except DiskFull:
         lacking = say_size(bench.catalogue.size())
+        left = "it was left as it was" if store.catalogue_copies(kept=False) else "the disk has none now"
         bench.reporter.tell(
             Remark(
-                f"{disk.name}: there is no room for the catalogue's copy ({lacking}), so it was left as it was; what was "
+                f"{disk.name}: there is no room for the catalogue's copy ({lacking}), so {left}; what was "
                 "copied is recorded in the catalogue itself: remove what else lies on the disk, or lower its size"
             )
         )

@@ -38,7 +38,7 @@ from distbackupd.engine.room import bytes_declined, shortage_on, with_room
 from distbackupd.engine.verification import Verification, VerificationOptions, verify_share
 from distbackupd.engine.virtual_tree import VirtualTree
 from distbackupd.model.disks import BackupDisk, DiskIdentity, Mount, Volume
-from distbackupd.model.errors import DiskClone, DiskTrouble, DistbackupError, Interrupted
+from distbackupd.model.errors import DiskClone, DiskFull, DiskTrouble, DistbackupError, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
     Remark,
@@ -156,10 +156,11 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
     with _refusals_told(bench, disk):
         is_ours = refuse_if_set_back(bench, disk, store)
         must_be_as_left(bench, held)
+        store.prepare()
         identity = store.identity()
         if identity is None or identity.name != disk.name:
-            store.write_identity(DiskIdentity(disk.uuid, disk.name))
-        store.prepare()
+            with contextlib.suppress(DiskFull):  # its name is for people; its UUID is there, or it would not be here
+                store.write_identity(DiskIdentity(disk.uuid, disk.name))
     bench.reporter.tell(SessionStarted(disk.name, disk.uuid, printable(held.root)))
     now = bench.clock.now()
     session = bench.catalogue.sessions.start(disk, now)
@@ -223,6 +224,9 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
     except DistbackupError as trouble:
         failed = SessionFailed(disk.name, disk.uuid, str(trouble))
         sentence = failed.sentence
+        if isinstance(trouble, DiskFull):
+            with contextlib.suppress(DistbackupError):
+                save_catalogue(bench, replace(disk, clean=False), store, is_ours)
         bench.reporter.tell(failed)
         trouble.told = True
         raise

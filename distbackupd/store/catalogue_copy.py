@@ -16,12 +16,13 @@ from distbackupd.model.text import printable
 from distbackupd.store import stand_alone
 from distbackupd.store.folders import Folder
 from distbackupd.store.identity import write_beside
-from distbackupd.store.plain_files import READABLE, Aside, create_file, exists, is_file, open_file, read_file
+from distbackupd.store.plain_files import READABLE, Aside, beside, create_file, exists, is_file, open_file, read_file
 from distbackupd.store.trouble import is_full
 
 CATALOGUE = b"distbackup.sqlite"
-_BESIDE = CATALOGUE + b".new"
-_SLACK_BLOCKS = 4
+README = b"README.txt"
+RESTORE_SCRIPT = b"distbackup-restore.py"
+_SLACK_BLOCKS = 16
 _AT_ONCE = 8 << 20
 _KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-([1-9]\d{0,8})")
 _MOST_KEPT = 100
@@ -64,24 +65,37 @@ def replace_copy(
     SQLite opens files by their paths, which may lead anywhere on a disk that somebody else can write to. So it writes the
     copy to ``spare``, elsewhere (empty: a temporary folder), and that is copied onto the disk. One there that is foreign,
     broken, of a newer program or ``must_be_kept`` (it is given a descriptor) is kept under another name: which (empty:
-    none). Where there is no room for both, the old one goes first. Raises OSError, CatalogueTrouble.
+    none). Where there is no room for both, the old one goes first. Raises OSError, CatalogueTrouble; nothing of ours is
+    left beside it then.
     """
     here = root.descriptor
     with _written(write_copy, spare) as ours:
         try:
-            _copy_onto(root, ours, aside)
-        except OSError as error:
-            if not is_full(error) or not size_of_copy(root):
-                raise
-            if not _fits_instead(ours, root) or _is_to_be_kept(root, ours, must_be_kept):
-                raise
-            os.unlink(CATALOGUE, dir_fd=here)
-            _copy_onto(root, ours, aside)
-        kept = b""
-        if exists(root, CATALOGUE) and _is_to_be_kept(root, ours, must_be_kept):
-            kept = _keep_beside(root)
-        os.rename(_BESIDE, CATALOGUE, src_dir_fd=here, dst_dir_fd=here)
+            _copy_onto(root, ours, must_be_kept, aside)
+            kept = b""
+            if exists(root, CATALOGUE) and _is_to_be_kept(root, ours, must_be_kept):
+                kept = _keep_beside(root)
+            os.rename(beside(CATALOGUE), CATALOGUE, src_dir_fd=here, dst_dir_fd=here)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside(CATALOGUE), dir_fd=here)
+            raise
     return kept
+
+
+def _copy_onto(root: Folder, ours: int, must_be_kept: Callable[[int], bool], aside: Aside) -> None:
+    """The copy lies beside the old one then, or alone where there is no room for both; flushed. Raises OSError."""
+    try:
+        _write_beside(root, ours, aside)
+    except OSError as error:
+        if not is_full(error) or not size_of_copy(root):
+            raise
+        with contextlib.suppress(OSError):
+            os.unlink(beside(CATALOGUE), dir_fd=root.descriptor)
+        if not _fits_instead(ours, root) or _is_to_be_kept(root, ours, must_be_kept):
+            raise
+        os.unlink(CATALOGUE, dir_fd=root.descriptor)
+        _write_beside(root, ours, aside)
 
 
 @contextlib.contextmanager
@@ -106,19 +120,17 @@ def _written(write_copy: Callable[[bytes], None], spare: bytes) -> Iterator[int]
         yield descriptor
 
 
-def _copy_onto(root: Folder, ours: int, aside: Aside) -> None:
-    """The copy lies beside the old one then, flushed. Raises OSError; nothing is left of it."""
+def _write_beside(root: Folder, ours: int, aside: Aside) -> None:
     # What keeps a file from being made is told here.
-    target = create_file(root, _BESIDE, aside)
+    target = create_file(root, beside(CATALOGUE), aside)
     try:
         size, done = os.fstat(ours).st_size, 0
+        state = os.fstatvfs(target)
+        if size > state.f_bfree * state.f_frsize:  # it would be written in vain
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         while done < size and (count := os.sendfile(target, ours, done, min(_AT_ONCE, size - done))):
             done += count
         os.fsync(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(_BESIDE, dir_fd=root.descriptor)
-        raise
     finally:
         os.close(target)
 
@@ -134,8 +146,8 @@ def write_leaflets(root: Folder, identity: DiskIdentity | None, aside: Aside) ->
     """The restore script and, if the disk has a name, its README; durable, and for everybody to read. Raises OSError."""
     if identity is not None:
         written = time.strftime("%Y-%m-%d %H:%M")
-        _replace_if_other(root, b"README.txt", stand_alone.readme(identity.name, identity.uuid, written).encode(), aside)
-    _replace_if_other(root, b"distbackup-restore.py", stand_alone.restore_script(), aside)
+        _replace_if_other(root, README, stand_alone.readme(identity.name, identity.uuid, written).encode(), aside)
+    _replace_if_other(root, RESTORE_SCRIPT, stand_alone.restore_script(), aside)
 
 
 def _is_to_be_kept(root: Folder, ours: int, must_be_kept: Callable[[int], bool]) -> bool:
@@ -178,8 +190,6 @@ def _replace_if_other(root: Folder, name: bytes, content: bytes, aside: Aside) -
     try:
         write_beside(root, name, content, aside, READABLE)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name + b".new", dir_fd=root.descriptor)
         # Better an old one than no copy of the catalogue.
         if not is_full(error) or not exists(root, name):
             raise

@@ -16,12 +16,22 @@ from distbackupd.model.disks import DiskIdentity, Footing, Space
 from distbackupd.model.errors import DiskFull
 from distbackupd.store import staging
 from distbackupd.store.answering import read_something, write_something
-from distbackupd.store.catalogue_copy import find_copies, open_copy, replace_copy, size_of_copy, write_leaflets
+from distbackupd.store.catalogue_copy import (
+    CATALOGUE,
+    README,
+    RESTORE_SCRIPT,
+    find_copies,
+    open_copy,
+    replace_copy,
+    size_of_copy,
+    write_leaflets,
+)
 from distbackupd.store.flushing import flush_file, flush_filesystem, flushes_as_a_whole
 from distbackupd.store.folders import Folder
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
 from distbackupd.store.layout import Layout
 from distbackupd.store.plain_files import (
+    beside,
     close_file_to_others,
     close_to_others,
     is_folder,
@@ -31,16 +41,15 @@ from distbackupd.store.plain_files import (
     remove_file,
 )
 from distbackupd.store.room import space_on
+from distbackupd.store.session_token import FILE_NAME as TOKEN
 from distbackupd.store.session_token import read_token, write_token
 from distbackupd.store.trouble import concerns_the_whole_disk, disk_trouble, in_words, is_full, read_only
 from distbackupd.streams import hash_descriptor
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
+_REPLACED = (FILE_NAME, TOKEN, CATALOGUE, README, RESTORE_SCRIPT)
 _MISSING = (FileNotFoundError, NotADirectoryError)
-_OLD_UNFINISHED = re.compile(
-    rb"distbackup-tmp\.\d+\.\d+|"
-    rb"(distbackup-(disk|session)\.json|distbackup\.sqlite|README\.txt|distbackup-restore\.py)\.new"
-)
+_OLD_UNFINISHED = re.compile(rb"distbackup-tmp\.\d+\.\d+")
 
 
 class FolderStore:
@@ -100,6 +109,8 @@ class FolderStore:
     def prepare(self) -> None:
         """Check that the disk can be written, and make the layout's folders, for nobody else to use.
 
+        What a process that died was about to put in the place of one of our files goes.
+
         Raises DiskReadOnly, DiskTrouble.
         """
         with in_words(self.root):
@@ -107,6 +118,8 @@ class FolderStore:
             self._desk = None
             self._layout.prepare()
             root = self._layout.root
+            for name in _REPLACED:
+                remove_file(root, beside(name), self._layout.aside)
             for name in (FILE_NAME, *find_copies(root, kept=True)):
                 with contextlib.suppress(OSError):
                     close_file_to_others(root, name)
@@ -293,7 +306,8 @@ class FolderStore:
         except _MISSING:
             return
         except OSError as error:
-            self._only_these([error])
+            # Where it stays on a full disk, a good copy takes its place.
+            self._only_these([] if is_full(error) else [error])
 
     def objects(self) -> Iterator[tuple[bytes, int]]:
         """Digest and size of every object file, by digest. What cannot be looked at is left out.

@@ -11,7 +11,7 @@ from distbackupd.model.disks import DiskIdentity
 from distbackupd.model.errors import DiskNotOurs
 from distbackupd.model.text import printable
 from distbackupd.store.folders import Folder
-from distbackupd.store.plain_files import PRIVATE, Aside, NotAFile, create_file, read_file
+from distbackupd.store.plain_files import PRIVATE, Aside, NotAFile, beside, create_file, read_file
 
 FILE_NAME = b"distbackup-disk.json"
 _LARGEST = 65536
@@ -48,20 +48,21 @@ def identity_text(identity: DiskIdentity) -> bytes:
 def write_beside(folder: Folder, name: bytes, content: bytes, aside: Aside, mode: int = PRIVATE) -> None:
     """Replace a small file durably: written beside, flushed, renamed, its folder flushed.
 
-    A folder that stands in the way of that goes aside. Raises OSError.
+    A folder that stands in the way of that goes aside. Raises OSError; nothing is left beside it then.
     """
-    beside, here = name + b".new", folder.descriptor
-    descriptor = create_file(folder, beside, aside, mode)
+    new, here = beside(name), folder.descriptor
+    descriptor = create_file(folder, new, aside, mode)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    except OSError:
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(new, name, src_dir_fd=here, dst_dir_fd=here)
+    except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(beside, dir_fd=here)
+            os.unlink(new, dir_fd=here)
         raise
-    finally:
-        os.close(descriptor)
-    os.rename(beside, name, src_dir_fd=here, dst_dir_fd=here)
     os.fsync(here)

@@ -36,6 +36,11 @@ class NotAFile(OSError):
         super().__init__(errno.EINVAL, f"{_KINDS.get(stat.S_IFMT(mode), 'another file system')} stands in its place")
 
 
+def beside(name: bytes) -> bytes:
+    """Where the successor of a file is written before it takes its name."""
+    return name + b".new"
+
+
 def open_file(folder: Folder, name: bytes) -> int:
     """A descriptor to read a regular file from. Never waits, follows nothing. Raises NotAFile, OSError."""
     mode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_mode

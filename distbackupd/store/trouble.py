@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
+from distbackupd.beneath import is_mounted_read_only, open_folder
 from distbackupd.model.errors import DiskForbidden, DiskFull, DiskGone, DiskReadOnly, DiskTrouble
 from distbackupd.model.text import printable
 
@@ -53,10 +55,27 @@ def disk_trouble(error: OSError, root: bytes) -> DiskTrouble:
 
 def read_only(root: bytes, changed: bool) -> DiskReadOnly:
     """The disk cannot be written. ``changed``: something may have been, before: a damaged file system turns read-only."""
+    place = printable(root)
     kept = "what was recorded before is safe" if changed else "nothing was changed on it"
+    if _is_mounted_read_only(root):
+        return DiskReadOnly(
+            f"the disk at {place} is read-only; {kept}: look for its write-protect switch, or check its file system"
+        )
     return DiskReadOnly(
-        f"the disk at {printable(root)} is read-only; {kept}: look for its write-protect switch, or check its file system"
+        f"the disk at {place} was mounted to be written and became read-only since, as the system makes it when the disk or "
+        f"its file system fails; {kept}: unmount it, look at its health, let fsck check it, and plug it in again"
     )
+
+
+def _is_mounted_read_only(root: bytes) -> bool:
+    """Whether somebody, or a switch, had it mounted so; what the kernel does after errors does not show there."""
+    with contextlib.suppress(OSError):
+        folder = open_folder(root)
+        try:
+            return is_mounted_read_only(folder)
+        finally:
+            os.close(folder)
+    return False
 
 
 @contextlib.contextmanager

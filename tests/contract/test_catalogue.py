@@ -6,6 +6,7 @@ Only the ports are used here. What is SQLite's own (files, locks, migrations) is
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
@@ -404,6 +405,18 @@ def test_generation_only_grows(catalogue: Catalogue) -> None:
     assert catalogue.generation() > before + 10
     catalogue.raise_generation(0)
     assert catalogue.generation() > before + 10
+
+
+def test_write_copy_where_it_has_no_room_writes_nothing_at_all(
+    opened: Callable[[], AbstractContextManager[Catalogue]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = os.statvfs_result((4096, 4096, 1000, 10, 10, 0, 0, 0, 0, 255))
+    with opened() as catalogue:
+        monkeypatch.setattr(os, "statvfs", lambda _place: full)
+        assert catalogue.size() > 40960
+        with pytest.raises(OSError, match="No space left"):
+            catalogue.write_copy(bytes(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_copy_knows_what_the_catalogue_knew_and_no_more(

@@ -200,7 +200,7 @@ class FakeDiskStore:
         return [digest for digest in digests if digest not in self.objects_]
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
-        return []
+        return [b"distbackup.sqlite"] if self.catalogue else []
 
     def open_catalogue_copy(self, name: bytes) -> int:
         raise FileNotFoundError(name)

@@ -20,6 +20,13 @@ def test_keep_a_lower_number_after_the_clock_was_set_back(tmp_path: Path) -> Non
     assert (memory.last, Memory(tmp_path).last) == (3, 3)
 
 
+def test_what_a_process_that_died_was_writing_is_gone_at_the_next_login(tmp_path: Path) -> None:
+    Memory(tmp_path).keep(9)
+    (tmp_path / "last-event.new").write_text("1")
+    assert Memory(tmp_path).last == 9
+    assert [path.name for path in tmp_path.iterdir()] == ["last-event"]
+
+
 def test_last_of_a_damaged_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "last-event").write_bytes(b"\xff\x00 no number")
     assert Memory(tmp_path).last is None

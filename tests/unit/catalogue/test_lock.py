@@ -63,3 +63,12 @@ def test_engine_lock_folder_that_is_none_is_catalogue_trouble(tmp_path: Path) ->
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CatalogueTrouble), engine_lock(tmp_path / "file", "x"):
         pass
+
+
+def test_engine_lock_removes_what_one_that_died_left_half_written(tmp_path: Path) -> None:
+    kept = {"distbackup.sqlite", "distbackup.sqlite-wal", "distbackup.sqlite.kept-1", "mine.new", "engine.lock"}
+    left = {f"distbackup.sqlite.{kind}{ending}" for kind in ("spare", "new") for ending in ("", "-journal", "-wal", "-shm")}
+    for name in kept | left:
+        (tmp_path / name).touch()
+    with engine_lock(tmp_path, "first"):
+        assert {path.name for path in tmp_path.iterdir()} == kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from distbackupd.engine.cycle import as_plugged, plan_session
 from distbackupd.engine.session import back_up_volume
 from distbackupd.engine.verification import VerificationOptions
 from distbackupd.model.disks import BackupDisk, DiskIdentity, footprint
-from distbackupd.model.errors import DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, Interrupted
+from distbackupd.model.errors import DiskFull, DiskGone, DiskNotOurs, DiskReadOnly, DiskTrouble, Interrupted
 from distbackupd.model.events import (
     DiskRefused,
     MayUnplug,
@@ -563,3 +563,62 @@ def test_back_up_volume_that_dies_is_told_once(scene: Scene, shelf: Any) -> None
         back_up_volume(scene.bench, shelf, options(), NEVER)
     assert len(scene.reporter.told(SessionFailed)) == 1
     assert scene.reporter.told(MayUnplug) == []
+
+
+# --- full disks ------------------------------------------------------------------------------------------------------
+
+
+class FullWhenFlushed(FakeDiskStore):
+    """Says once that it is full when it is flushed after removals, as some file systems do."""
+
+    to_say: bool | None = False
+
+    def remove(self, digests: Iterable[bytes]) -> None:
+        removed = list(digests)
+        super().remove(removed)
+        self.to_say = bool(removed) and self.to_say is not None
+
+    def flush(self) -> None:
+        if self.to_say:
+            self.to_say = None
+            raise DiskFull("the disk is full, fuller than expected; what was copied is recorded")
+        super().flush()
+
+
+def test_run_session_that_meets_a_full_disk_anywhere_saves_the_catalogue_all_the_same(scene: Scene) -> None:
+    scene.write("goes")
+    scene.scan()
+    disk = scene.add_disk("one", FullWhenFlushed())
+    scene.back_up(disk)
+    saved = scene.store(disk).catalogue
+    (scene.real / "goes").unlink()
+    scene.write("comes")
+    scene.scan()
+    with pytest.raises(DiskFull):
+        scene.back_up(disk, policy=Policy(grace=0))
+    assert scene.store(disk).catalogue not in (None, saved)
+    assert not scene.catalogue.disks.find("one").clean
+    scene.back_up(disk, policy=Policy(grace=0))
+    scene.assert_complete(disk)
+
+
+def test_run_session_puts_the_catalogues_copy_back_where_there_is_none_any_more(scene: Scene) -> None:
+    disk = scene.add_disk("one")
+    scene.back_up(disk)
+    scene.store(disk).catalogue = None
+    scene.back_up(disk)
+    assert scene.store(disk).catalogue
+
+
+def test_run_session_without_room_for_the_copy_says_whether_an_older_one_is_left(scene: Scene) -> None:
+    class NoRoom(FakeDiskStore):
+        def save_catalogue(self, *_words: object, **_more: object) -> bytes:
+            raise DiskFull("full")
+
+    disk = scene.add_disk("one", NoRoom())
+    scene.back_up(disk)
+    scene.store(disk).catalogue = b"old"
+    scene.back_up(disk)
+    told = [remark.sentence for remark in scene.reporter.told(Remark) if "no room for the catalogue" in remark.sentence]
+    assert ["the disk has none now" in sentence for sentence in told] == [True, False]
+    assert "it was left as it was" in told[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -262,6 +263,78 @@ def test_prepare_read_only_disk_says_so_and_changes_nothing(tmp_path: Path, bloc
                 store.prepare()
             with pytest.raises(DiskReadOnly):
                 store.write_identity(DiskIdentity(UUID, "name"))
+
+
+@pytest.mark.needs("root", "loop", "ext4")
+def test_a_disk_that_the_kernel_made_read_only_is_told_from_one_that_is_mounted_so(tmp_path: Path) -> None:
+    with (
+        loop_disk(tmp_path, "ext4") as disk,
+        mounted_at(disk.device, tmp_path / "mnt", "-o", "errors=remount-ro") as mounted,
+    ):
+        store = open_store(mounted)
+        fault = Path(f"/sys/fs/ext4/{os.path.basename(disk.device)}/trigger_fs_error")
+        if not fault.exists():
+            pytest.skip("this kernel cannot be told that a file system is damaged")
+        fault.write_text("1")
+        with pytest.raises(DiskReadOnly, match="became read-only since, as the system makes it") as told:
+            store.write_identity(DiskIdentity(UUID, "name"))
+        assert "what was recorded before is safe" in str(told.value)
+        assert "switch" not in str(told.value)
+
+
+REPLACED = ["distbackup-disk.json", "distbackup-session.json", "distbackup.sqlite", "README.txt", "distbackup-restore.py"]
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_what_was_to_take_a_files_place_is_gone_when_that_failed(root: Path, name: str, monkeypatch: Any) -> None:
+    store = open_store(root)
+    store.write_identity(DiskIdentity(UUID, "one"))
+    rename = os.rename
+
+    def fail(old: bytes, *words: Any, **more: Any) -> None:
+        if old == os.fsencode(f"{name}.new"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(old, *words, **more)
+
+    monkeypatch.setattr(os, "rename", fail)
+    changes = (
+        lambda: store.write_identity(DiskIdentity(UUID, "two")),
+        lambda: store.leave_token("token"),
+        lambda: store.save_catalogue(write_copy),
+    )
+    failed = 0
+    for change in changes:
+        try:
+            change()
+        except DiskGone:
+            failed += 1
+    assert failed == 1
+    assert [path for path in listing(root) if path.endswith(".new")] == []
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_prepare_removes_what_a_process_that_died_was_about_to_put_in_a_files_place(root: Path, name: str) -> None:
+    (root / f"{name}.new").write_bytes(b"half")
+    (root / "holiday.new").write_bytes(b"somebody else's")
+    open_store(root)
+    assert listing(root) == ["holiday.new"]
+
+
+@pytest.mark.needs("root", "loop", "ext4")
+def test_set_aside_on_a_full_disk_leaves_a_bad_copy_and_a_good_one_takes_its_place(tmp_path: Path) -> None:
+    with loop_disk(tmp_path, "ext4", megabytes=8) as disk, mounted_at(disk.device, tmp_path / "mnt") as mounted:
+        store = open_store(mounted)
+        copy = stage(store, b"content")
+        store.commit([copy])
+        (object_file,) = mounted.glob("distbackup-objects/*/*")
+        object_file.write_bytes(b"rotten!")
+        kept = stage(store, b"content")
+        with contextlib.suppress(OSError), (mounted / "other").open("wb", buffering=0) as other:
+            while other.write(bytes(1024)):
+                pass
+        store.set_aside(copy.digest)
+        store.commit([kept])
+        assert store.check(copy.digest, copy.size, NEVER).problem == ""
 
 
 def commit_late(store: FolderStore) -> None:
