@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import ctypes
 import os
 import pickle
@@ -15,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -40,10 +38,10 @@ def main() -> int:
     parser.add_argument("--cut", help="one that was kept, alone")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--filesystems", default=",".join(FILESYSTEMS))
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        return _work(arguments.worker, arguments.seed)
+        return _work(arguments.seed)
     if reason := _cannot():
         sys.stdout.write(f"No cut can be made here: {reason}\n")
         return 77
@@ -65,29 +63,27 @@ def _run(arguments: argparse.Namespace) -> int:
         tasks.put(task)
     answers: queue.Queue[Any] = queue.Queue()
     workers = arguments.workers or (os.cpu_count() or 1) + 1
-    with contextlib.ExitStack() as stack:
-        for _ in range(workers):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="distbackupd-crash-"))
-            threading.Thread(target=_feed, args=(tasks, answers, folder, arguments.seed, environment), daemon=True).start()
-        signal.signal(signal.SIGTERM, lambda *_: answers.put(KeyboardInterrupt()))
-        signal.signal(signal.SIGINT, lambda *_: answers.put(KeyboardInterrupt()))
-        ended, broken = 0, 0
-        while ended < workers:
-            answer = answers.get()
-            if isinstance(answer, KeyboardInterrupt):
-                broken += 1
-                sys.stdout.write("stopped\n")
-                break
-            if answer is None:
-                ended += 1
-            elif isinstance(answer, str):
-                broken += 1
-                sys.stdout.write(f"THE RIG ITSELF FAILED: {answer}\n")
-            else:
-                report.add(answer)
-                _tell(answer)
-                if sys.stderr.isatty():
-                    sys.stderr.write(f"\r{report.cuts:,} cuts, {report.losses:,} losses, {time.monotonic() - began:,.0f} s ")
+    for _ in range(workers):
+        threading.Thread(target=_feed, args=(tasks, answers, arguments.seed, environment), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: answers.put(KeyboardInterrupt()))
+    signal.signal(signal.SIGINT, lambda *_: answers.put(KeyboardInterrupt()))
+    ended, broken = 0, 0
+    while ended < workers:
+        answer = answers.get()
+        if isinstance(answer, KeyboardInterrupt):
+            broken += 1
+            sys.stdout.write("stopped\n")
+            break
+        if answer is None:
+            ended += 1
+        elif isinstance(answer, str):
+            broken += 1
+            sys.stdout.write(f"THE RIG ITSELF FAILED: {answer}\n")
+        else:
+            report.add(answer)
+            _tell(answer)
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{report.cuts:,} cuts, {report.losses:,} losses, {time.monotonic() - began:,.0f} s ")
     seconds = time.monotonic() - began
     sys.stdout.write(f"{report.table(kinds)}\n")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -107,9 +103,9 @@ def _tell(tally: Any) -> None:
     sys.stdout.flush()
 
 
-def _feed(tasks: queue.Queue[Task], answers: queue.Queue[Any], folder: str, seed: int, environment: dict[str, str]) -> None:
+def _feed(tasks: queue.Queue[Task], answers: queue.Queue[Any], seed: int, environment: dict[str, str]) -> None:
     """Hand tasks to one worker, each when it has done the one before."""
-    command = [sys.executable, "-m", "tests.crash", "--worker", folder, "--seed", str(seed)]
+    command = [sys.executable, "-m", "tests.crash", "--worker", "--seed", str(seed)]
     process = subprocess.Popen(
         command, cwd=_ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -137,13 +133,13 @@ def _feed(tasks: queue.Queue[Task], answers: queue.Queue[Any], folder: str, seed
         answers.put(None)
 
 
-def _work(folder: str, seed: int) -> int:
+def _work(seed: int) -> int:
     from tests.crash.worker import Worker
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # gone when the one who hands out tasks is gone
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    worker = Worker(folder, str(_FAILED), seed)
+    worker = Worker(str(_FAILED), seed)
     for line in sys.stdin.buffer:
         for tally in worker.play(pickle.loads(base64.b64decode(line))):
             out.write(_line(tally))
@@ -161,14 +157,10 @@ def _again(path: str) -> int:
         ).returncode
     from tests.crash.worker import Worker
 
-    with tempfile.TemporaryDirectory(prefix="distbackupd-crash-") as folder:
-        if child := os.fork():
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        verdict = Worker(folder, str(_FAILED), 1).again(path)
-        sys.stdout.write(f"{verdict.result}\n")
-        sys.stdout.writelines(f"  {problem}\n" for problem in verdict.problems)
-        sys.stdout.flush()
-        os._exit(int(verdict.result == LOST))
+    verdict = Worker(str(_FAILED), 1).again(path)
+    sys.stdout.write(f"{verdict.result}\n")
+    sys.stdout.writelines(f"  {problem}\n" for problem in verdict.problems)
+    return int(verdict.result == LOST)
 
 
 def _with_faults() -> dict[str, str]:

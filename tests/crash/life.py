@@ -5,7 +5,9 @@ A step changes the source (a pure function of what it is), and then is a command
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -96,23 +98,25 @@ def both(*changes: Callable[[Source], Source]) -> Callable[[Source], Source]:
 
 def _fill(shelf: Shelf) -> None:
     """Somebody else's file takes nearly all room of d1."""
-    import os
-
     state = os.statvfs(shelf.root("d1"))
+    size = state.f_bavail * state.f_frsize - 1_000_000
     with open(f"{shelf.root('d1')}/ballast", "wb") as file:
-        file.write(random.Random(1).randbytes(max(0, state.f_bavail * state.f_frsize - 1_000_000)))
+        # What btrfs calls free is not all to be had.
+        while size > 0:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError:
+                size -= 1_000_000
+            else:
+                break
 
 
 def _make_room(shelf: Shelf) -> None:
-    import os
-
     os.unlink(f"{shelf.root('d1')}/ballast")
 
 
 def _rot(shelf: Shelf) -> None:
     """One byte of each fourth object of d2 is another one."""
-    import os
-
     root = f"{shelf.root('d2')}/distbackup-objects"
     for number, folder in enumerate(sorted(os.listdir(root))):
         for name in os.listdir(f"{root}/{folder}"):
@@ -124,8 +128,6 @@ def _rot(shelf: Shelf) -> None:
 
 
 def _lose_catalogue(shelf: Shelf) -> None:
-    import shutil
-
     shutil.rmtree(shelf.catalogue_folder)
 
 

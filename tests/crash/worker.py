@@ -17,6 +17,8 @@ from tests.crash.life import Step, enrolment, whole_life, words
 from tests.crash.sequences import Task
 from tests.crash.shelf import DEVICES, DISKS, Seen, Shelf, World
 
+_FOLDER = "/run/crash"
+
 
 @dataclass
 class Tally:
@@ -32,13 +34,13 @@ class Tally:
 
 
 class Worker:
-    """``folder``: an empty one; ``failed``: where cuts are kept that lost something, to be played again."""
+    """``failed``: where cuts are kept that lost something, to be played again."""
 
-    def __init__(self, folder: str, failed: str, seed: int) -> None:
-        self._folder, self._failed, self._seed = folder, failed, seed
+    def __init__(self, failed: str, seed: int) -> None:
+        self._failed, self._seed = failed, seed
         devices.enter_private_namespace()
-        devices.mount("crash", folder, "tmpfs", "size=75%,mode=700")
-        devices.mount("crash", "/run", "tmpfs", "mode=755")
+        # Nobody's udev and no bus are seen from now on. Paths that a catalogue remembers are the same in each worker.
+        devices.mount("crash", "/run", "tmpfs", "size=75%,mode=755")
         product.prepare()
         self._shelves: dict[str, tuple[Shelf, World]] = {}
 
@@ -65,7 +67,7 @@ class Worker:
         """A cut that was kept, alone."""
         with gzip.open(path) as file:
             kept = pickle.load(file)
-        shelf = Shelf(f"{self._folder}/{kept['filesystem']}", FILESYSTEMS[kept["filesystem"]])
+        shelf = Shelf(f"{_FOLDER}/{kept['filesystem']}", FILESYSTEMS[kept["filesystem"]])
         shelf.new_world()
         shelf.facts = kept["facts"]
         steps = whole_life(shelf) if kept["scene"].startswith("life: ") else words(shelf)
@@ -77,7 +79,7 @@ class Worker:
 
     def _begun(self, kind: Filesystem) -> tuple[Shelf, World]:
         if kind.name not in self._shelves:
-            shelf = Shelf(f"{self._folder}/{kind.name}", kind)
+            shelf = Shelf(f"{_FOLDER}/{kind.name}", kind)
             world = shelf.new_world()
             shelf.lay_out(world)
             self._shelves[kind.name] = shelf, self._changed(shelf, world, lambda: _must(shelf, *enrolment(shelf)))
