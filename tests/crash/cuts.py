@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -267,12 +267,25 @@ class Scene:
 
     def _look(self, when: str, visited: str | None) -> list[str]:
         seen = self.shelf.look(self.step.plugged, self._known)
+        if seen.catalogue is not None and not self.shelf.kinds[self.step.plugged[0]].has_journal:
+            self._look_for_damage(seen.catalogue, seen.disks)
         if seen.catalogue is None:
             return [] if self._before is None else [f"{when}: the catalogue is gone"]
         found = list(after_a_cut(self._before, self._known, seen.catalogue, seen.disks, self.step.forgets))
         if visited:
             found += after_the_next_session(self._known, seen.catalogue, seen.disks, visited)
         return [f"{when}: {sentence}" for sentence in found]
+
+    def _look_for_damage(self, now: Catalogue, disks: Mapping[str, Disk]) -> None:
+        """Without a journal a cut may take what was durable long before, and leave what cannot be read. Raises Unreadable."""
+        for name in self.step.plugged:
+            lay, lies = self._known[name], disks[name]
+            if lies.unreadable:
+                raise Unreadable(", ".join(lies.unreadable))
+            held = self._before.disks[name].holds if self._before and name in self._before.disks else set()
+            held = held & now.disks[name].holds if name in now.disks else set()
+            if taken := [digest for digest in held if digest in lay.objects and digest not in lies.objects]:
+                raise Unreadable(f"{name}: {len(taken)} objects are gone that were there before, such as {min(taken)}")
 
     def _said(self, outcome: Outcome, killed: bool = False) -> list[str]:
         if outcome.crashed:

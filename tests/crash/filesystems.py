@@ -25,6 +25,7 @@ class Filesystem:
     type: str
     mount: str = ""
     mend: str = ""
+    has_journal: bool = True
 
     @property
     def missing(self) -> str:
@@ -50,8 +51,8 @@ FILESYSTEMS = {
         Filesystem("ext4", 24 * _MIB, _EXT4, "ext4"),
         Filesystem("xfs", 64 * _MIB, "mkfs.xfs --unsupported -q -f -K", "xfs"),
         Filesystem("btrfs", 110 * _MIB, "mkfs.btrfs -q -f -M -m single -d single", "btrfs"),
-        Filesystem("exFAT", 16 * _MIB, "mkfs.exfat -c 4096", "exfat", "mount.exfat-fuse", "fsck.exfat -p"),
-        Filesystem("NTFS", 16 * _MIB, "mkfs.ntfs -F -q -f -s 512 -p 0 -H 0 -S 0", "ntfs", "ntfs-3g"),
+        Filesystem("exFAT", 16 * _MIB, "mkfs.exfat -c 4096", "exfat", "mount.exfat-fuse", "fsck.exfat -p", False),
+        Filesystem("NTFS", 16 * _MIB, "mkfs.ntfs -F -q -f -s 512 -p 0 -H 0 -S 0", "ntfs", "ntfs-3g", has_journal=False),
     )
 }
 

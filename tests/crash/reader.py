@@ -30,11 +30,13 @@ _EXPECTED = {
 @dataclass
 class Disk:
     """``objects``: size of each object file that is whole, by its hash in hexadecimal digits; ``broken``: paths of the
-    others, by name; ``temporary``: paths of what no session should leave.
+    others, by name; ``unreadable``: paths of those of them that cannot be read at all; ``temporary``: paths of what no
+    session should leave.
     """
 
     objects: dict[str, int] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
     temporary: list[str] = field(default_factory=list)
 
 
@@ -85,7 +87,8 @@ def read_disk(root: str) -> Disk:
             try:
                 digest, size = _hash(path)
             except OSError as error:
-                disk.broken[name] = f"{path}: {error.strerror}"
+                disk.broken[name] = path
+                disk.unreadable.append(f"{path}: {error.strerror}")
                 continue
             if digest == name and name.startswith(folder):
                 disk.objects[name] = size
