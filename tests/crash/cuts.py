@@ -73,6 +73,7 @@ class Scene:
         self._hashes: dict[int, bytes] = {}
         self._combined: dict[tuple[str, int], Played] = {}
         self._played: Played | None = None
+        self._excuses = False
         self.left: dict[str, images.Image] | None = None
         """The devices as the last cut left them, where that cannot be had again by playing it."""
 
@@ -131,7 +132,7 @@ class Scene:
 
     def play(self, cut: Cut, left: dict[str, images.Image] | None = None) -> Verdict:
         """What became of it. ``left``: the devices as the cut left them, if that is known already."""
-        self.left = None
+        self.left, self._excuses = None, bool(cut.policy)
         if left is not None:
             for name, image in left.items():
                 self.shelf.put(name, image)
@@ -267,7 +268,7 @@ class Scene:
 
     def _look(self, when: str, visited: str | None) -> list[str]:
         seen = self.shelf.look(self.step.plugged, self._known)
-        if seen.catalogue is not None and not self.shelf.kinds[self.step.plugged[0]].has_journal:
+        if self._excuses and seen.catalogue is not None and not self.shelf.kinds[self.step.plugged[0]].has_journal:
             self._look_for_damage(seen.catalogue, seen.disks)
         if seen.catalogue is None:
             return [] if self._before is None else [f"{when}: the catalogue is gone"]
@@ -277,7 +278,10 @@ class Scene:
         return [f"{when}: {sentence}" for sentence in found]
 
     def _look_for_damage(self, now: Catalogue, disks: Mapping[str, Disk]) -> None:
-        """Without a journal a cut may take what was durable long before, and leave what cannot be read. Raises Unreadable."""
+        """A power cut may take what was durable long before, where there is no journal, and leave what cannot be read.
+
+        Raises Unreadable.
+        """
         for name in self.step.plugged:
             lay, lies = self._known[name], disks[name]
             if lies.unreadable:
