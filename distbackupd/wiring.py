@@ -22,6 +22,7 @@ from distbackupd.engine.bench import Bench
 from distbackupd.engine.braking import awaits_scan
 from distbackupd.engine.confirming import Confirmer
 from distbackupd.engine.door import find_disk
+from distbackupd.engine.examining import sound_catalogue
 from distbackupd.engine.overview import protection
 from distbackupd.engine.ports import DiskStore, Mounter, Reporter, Stop
 from distbackupd.engine.release import eject
@@ -114,8 +115,11 @@ class SystemClock:
 
 @contextlib.contextmanager
 def at_work(bench: Bench, folder: Path, activity: str) -> Iterator[None]:
-    """Hold the catalogue in ``folder``, and record moments that are right, while the context lasts. Raises EngineBusy."""
-    with engine_lock(folder, activity):
+    """Hold the catalogue in ``folder``, which is sound, and record moments that are right, while the context lasts.
+
+    Raises EngineBusy, CatalogueTrouble.
+    """
+    with engine_lock(folder, activity), sound_catalogue(bench), bench.catalogue.explained():
         look_at_clock(bench)
         yield
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import peewee
+
 from distbackupd.catalogue.accounts import AccountTable
+from distbackupd.catalogue.checked_copy import CheckedCopy
 from distbackupd.catalogue.copies import look_at
 from distbackupd.catalogue.database import FILE_NAME, Database
 from distbackupd.catalogue.disks import DiskTable
@@ -24,10 +28,13 @@ from distbackupd.catalogue.restless import RestlessTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
-from distbackupd.catalogue.trouble import errors_in_words, speaking
+from distbackupd.catalogue.trouble import speaking, told
 from distbackupd.catalogue.unconfirmed import UnconfirmedTable
 from distbackupd.catalogue.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
+from distbackupd.model.errors import DistbackupError
+
+_SPOKEN = (sqlite3.Error, peewee.PeeweeException, UnicodeDecodeError)
 
 
 @speaking
@@ -71,6 +78,28 @@ class Catalogue:
         """Nothing is asked of it for a while: keep no memory for that."""
         self._database.rest()
 
+    def checked_copy(self) -> CheckedCopy:
+        """A copy that is found sound before it is used. See the port."""
+        return CheckedCopy(self._database, self.write_copy)
+
+    def must_be_sound(self) -> None:
+        """Look at all of it. Raises CatalogueDamaged."""
+        self._database.must_be_sound()
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """What nobody can explain may come of values that cannot be: then the damage is told. See the port."""
+        try:
+            yield
+        except (DistbackupError, OSError):
+            raise
+        except Exception as error:
+            trouble = told(error, self._database.path) if isinstance(error, _SPOKEN) else None
+            if trouble is None:
+                self._database.look_for_damage(error)
+                raise
+            raise trouble from error
+
     def size(self) -> int:
         """Bytes that a copy of it takes, at the most."""
         return self._database.size()
@@ -107,8 +136,9 @@ def open_catalogue(folder: Path, read_only: bool = False) -> Iterator[Catalogue]
     """
     path = folder / FILE_NAME
     database = Database(path, read_only)
-    with errors_in_words(path):
+    catalogue = Catalogue(database)
+    with catalogue.explained():
         try:
-            yield Catalogue(database)
+            yield catalogue
         finally:
             database.close()

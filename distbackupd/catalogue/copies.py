@@ -19,12 +19,14 @@ from typing import Any
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.confined import GLANCE, LARGEST_FILE, Question, ask
 from distbackupd.catalogue.database import FILE_NAME
+from distbackupd.catalogue.encoding import teach_hash_xattrs
 from distbackupd.catalogue.hearsay import FACTS, Column, rows_of
 from distbackupd.catalogue.lock import SUCCESSOR_SUFFIX
 from distbackupd.catalogue.rebuilding import rebuild
-from distbackupd.catalogue.trouble import place_in_words
+from distbackupd.catalogue.soundness import find_damage
+from distbackupd.catalogue.trouble import LAST_GOOD, place_in_words, told
 from distbackupd.model.copies import CatalogueCopy, CopyKnowledge, DamagedCopy
-from distbackupd.model.errors import CatalogueTrouble
+from distbackupd.model.errors import CatalogueDamaged, CatalogueTrouble
 from distbackupd.model.sources import FolderSettings, Source
 from distbackupd.model.text import printable
 
@@ -133,6 +135,10 @@ class CatalogueCopies:
         except DamagedCopy:
             return None
 
+    def last_good(self) -> Path:
+        """Where the copy lies that was found sound last, if there is one: beside the catalogue."""
+        return Path(f"{self._path}{LAST_GOOD}")
+
     def look_at(self, descriptor: int, path: bytes) -> CatalogueCopy:
         """What an open copy says of itself, and what it would bring. See the port."""
         return look_at(descriptor, path, closely=True)
@@ -236,13 +242,15 @@ def _refuse_other(copy: CatalogueCopy, rebuilt: Path) -> None:
 def _live(path: Path) -> CatalogueCopy:
     """What our own catalogue says of itself, to which others may be writing. Raises DamagedCopy."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        log = Path(f"{path}-wal")
+        mode = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
             application: int = connection.execute("PRAGMA application_id").fetchone()[0]
             version: int = connection.execute("PRAGMA user_version").fetchone()[0]
             _refuse_foreign(application, version, os.fsencode(path))
-            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if found != "ok":
-                raise DamagedCopy(str(found))
+            found = _damage(connection, version)
+            if found is not None:
+                raise DamagedCopy(found)
             generation = connection.execute("SELECT value FROM fact WHERE key = 'generation'").fetchone()
             session = connection.execute("SELECT id, started FROM session ORDER BY id DESC LIMIT 1").fetchone()
             known = "SELECT EXISTS (SELECT 1 FROM source) OR EXISTS (SELECT 1 FROM file) OR EXISTS (SELECT 1 FROM disk)"
@@ -251,8 +259,19 @@ def _live(path: Path) -> CatalogueCopy:
                 raise DamagedCopy("its generation is missing")
             number = int(FACTS["generation"](str(generation[0])))
     except (sqlite3.Error, UnicodeError, ValueError) as error:  # SQLite quotes what it cannot read
+        # A full or failing disk is no damage: a sound catalogue must not be taken for a lost one.
+        if (trouble := told(error, path)) is not None and not isinstance(trouble, CatalogueDamaged):
+            raise trouble from error
         raise DamagedCopy(str(error)) from error
     return CatalogueCopy(os.fsencode(path), version, number, session or (0, 0), int(path.stat().st_mtime), empty)
+
+
+def _damage(connection: sqlite3.Connection, version: int) -> str | None:
+    if version == schema.VERSION:
+        teach_hash_xattrs(connection)
+        return find_damage(connection)
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    return None if found == "ok" else str(found)
 
 
 def _make_hearsay(path: Path) -> None:

@@ -18,6 +18,7 @@ import peewee
 
 from distbackupd.catalogue import schema
 from distbackupd.catalogue.encoding import teach_hash_xattrs
+from distbackupd.catalogue.soundness import find_damage, find_damage_in, glance, is_cut_off
 from distbackupd.catalogue.trouble import code_of_target, damaged, errors_in_words, is_damage, place_in_words, said, told
 from distbackupd.model.errors import CatalogueTrouble
 
@@ -41,6 +42,7 @@ class Database:
         self.read_only = read_only
         self._caches: list[Callable[[], None]] = []
         self._changes_before = 0
+        self._damage: str | None = None
         with errors_in_words(path), place_in_words(path):
             if read_only and _is_older(path) and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
                 # Whoever only reads must be able to read it too, on the first day after an upgrade.
@@ -64,6 +66,8 @@ class Database:
             teach_hash_xattrs(self.connection)
             _migrate(self.connection, self.path)
             self.connection.executescript(schema.WAITING)
+        if (found := glance(self.connection)) is not None:
+            raise damaged(self.path, found)
 
     def close(self) -> None:
         """Roll back what was not committed and close."""
@@ -135,6 +139,27 @@ class Database:
         if trim := getattr(_libc, "malloc_trim", None):
             trim(0)
 
+    def must_be_sound(self) -> None:
+        """Look at all of it. Raises CatalogueDamaged, and from then on at once."""
+        if self._damage is None:
+            self._damage = find_damage(self.connection)
+        if self._damage is not None:
+            raise damaged(self.path, self._damage)
+
+    def look_for_damage(self, error: Exception) -> None:
+        """Raises CatalogueDamaged if there is any, for then it is the cause of this error. The connection may be closed."""
+        with contextlib.suppress(sqlite3.Error, OSError):
+            found = find_damage_in(self.path)
+            if found is not None:
+                raise damaged(self.path, found) from error
+
+    def confirm_written(self, copy: Path) -> None:
+        """Raises CatalogueDamaged unless the copy says what this catalogue says of itself."""
+        query = "SELECT name, rows, total FROM tally UNION ALL SELECT key, value, 0 FROM fact WHERE key = 'generation'"
+        with contextlib.closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as written:
+            if written.execute(query).fetchall() != self.execute(query).fetchall():
+                raise damaged(self.path, "a copy of it says something else than it does")
+
     def size(self) -> int:
         """Bytes of all pages."""
         pages: int = self.execute("PRAGMA page_count").fetchone()[0]
@@ -180,6 +205,8 @@ def _look_at(path: Path, read_only: bool) -> None:
         raise CatalogueTrouble(f"{said(path)} is no file, so it cannot be a catalogue; it was left as it is")
     # With a -wal the newest state is not in the file itself.
     if path.exists() and path.stat().st_size and not Path(f"{path}-wal").exists():
+        if is_cut_off(path):
+            raise damaged(path, "its end is missing")
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as looked_at:
             _check_version(looked_at, path, read_only)
 

@@ -165,8 +165,8 @@ class FileTable:
             self._open((folder, *self._values(entry), content, now) for entry, content in opened)
         if changes.touched:
             self._database.connection.executemany(
-                "UPDATE file SET ctime_ns = ?, device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ?, copies = ? "
-                "WHERE id = ?",
+                "UPDATE OR FAIL file SET ctime_ns = ?, device = ?, inode = ?, flags = ?, priority = ?, maxcopies = ?, "
+                "copies = ? WHERE id = ?",
                 [
                     (e.ctime_ns, e.device, e.inode, e.flags, e.priority, e.maxcopies, e.copies, row)
                     for row, e in changes.touched
@@ -426,18 +426,20 @@ class FileTable:
         inserted = list(rows)
         connection = self._database.connection
         connection.executemany(
-            f"INSERT INTO file (folder, {STORED}, object, seen) VALUES (?, {_STORED_MARKS}, ?, ?)", inserted
+            # OR FAIL: no savepoint for each row, as its trigger would ask for; the transaction is undone as a whole.
+            f"INSERT OR FAIL INTO file (folder, {STORED}, object, seen) VALUES (?, {_STORED_MARKS}, ?, ?)",
+            inserted,
         )
         contents = {(row[-2],) for row in inserted if row[-2] is not None}
         if contents:
-            connection.executemany("UPDATE object SET orphaned_at = 0 WHERE id = ? AND orphaned_at <> 0", contents)
+            connection.executemany("UPDATE OR FAIL object SET orphaned_at = 0 WHERE id = ? AND orphaned_at <> 0", contents)
             connection.executemany("INSERT OR IGNORE INTO touched_object (id) VALUES (?)", contents)
 
     def _close(self, rows: Iterable[int], now: int) -> None:
         """End versions. Whether their objects are orphans is counted when a whole scan ends: they may be renamed."""
         closed = [(row,) for row in rows]
         self._touch(row for (row,) in closed)
-        self._database.connection.executemany(f"UPDATE file SET gone = {int(now)} WHERE id = ? AND gone = 0", closed)
+        self._database.connection.executemany(f"UPDATE OR FAIL file SET gone = {int(now)} WHERE id = ? AND gone = 0", closed)
 
     def _touch(self, rows: Iterable[int]) -> None:
         self._database.connection.executemany(f"{_TOUCH} id = ? AND object IS NOT NULL", [(row,) for row in rows])

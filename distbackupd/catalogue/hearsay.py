@@ -131,7 +131,7 @@ _USUAL_LENGTH = 4096
 ESCAPED = {"session.disk_name", "session.sentence", "problem.reason", "account.name"}
 """What is only ever shown; nothing in it may drive a terminal."""
 
-DERIVED = {"holding_total", "unconfirmed_total"}
+DERIVED = {"holding_total", "unconfirmed_total", "tally"}
 """Tables that can be told from others."""
 
 

@@ -181,7 +181,7 @@ class ObjectTable:
         for chunk in _chunks(objects):
             rows = self._database.execute(f"SELECT id, holders FROM object WHERE id IN ({_marks(chunk)})", chunk).fetchall()
             updates.extend((change(holders), identifier) for identifier, holders in rows)
-        self._database.connection.executemany("UPDATE object SET holders = ? WHERE id = ?", updates)
+        self._database.connection.executemany("UPDATE OR FAIL object SET holders = ? WHERE id = ?", updates)
         self._database.grow_generation()
 
 

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from distbackupd.catalogue import schema
+from distbackupd.catalogue import schema, tallies
 from distbackupd.catalogue.confined import Question, allowance_for, ask
 from distbackupd.catalogue.encoding import teach_hash_xattrs
 from distbackupd.catalogue.hearsay import CONTRADICTIONS, DERIVED, LOOSE, Column, rows_of, taken_facts
@@ -135,6 +135,7 @@ def _derive(connection: sqlite3.Connection, version: int) -> None:
             "INSERT INTO unconfirmed_total SELECT count(*), coalesce(sum(size), 0) "
             "FROM unconfirmed JOIN file ON file.id = unconfirmed.file"
         )
+        connection.executescript(tallies.fill())
 
 
 def _refuse_contradictions(connection: sqlite3.Connection, version: int) -> None:

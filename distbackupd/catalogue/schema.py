@@ -6,6 +6,8 @@ extended attributes once for all that share them. ``gone`` 0 marks the current v
 
 from __future__ import annotations
 
+from distbackupd.catalogue import tallies
+
 APPLICATION_ID = 0x64736264
 """``dsbd``: tells our catalogue from distbackup's database, which has the same file name."""
 
@@ -235,7 +237,7 @@ ALTER TABLE disk ADD COLUMN folder_inode INTEGER NOT NULL DEFAULT 0; -- of that 
 ALTER TABLE disk ADD COLUMN declined INTEGER NOT NULL DEFAULT 0; -- bytes for which its last session found no room
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES, ROTTEN_FILES, LOOKED_AT)
+MIGRATIONS: tuple[str, ...] = (FIRST, LUKS_CONTAINERS, WANTED_COPIES_AND_PLACES, ROTTEN_FILES, LOOKED_AT + tallies.MAKE)
 """Migration ``n`` (from 1) brings version ``n - 1`` to version ``n``. Only ever append."""
 
 VERSION = len(MIGRATIONS)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from distbackupd.cli.outlet import Outlet
+
 
 def show_what_cannot_be_shown() -> None:
     """Escape what the terminal's encoding lacks, instead of ending with an error at the first umlaut."""
@@ -30,9 +32,9 @@ def say(text: str = "") -> None:
 
 def say_lines(lines: Iterable[str]) -> None:
     """Lines that are written while they are made, many at a time: there may be millions, and nobody waits for one."""
-    for line in lines:
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    with Outlet() as outlet:
+        for line in lines:
+            outlet.write(line + "\n")
 
 
 def say_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -57,11 +59,11 @@ def say_json(value: Any) -> None:
 def say_json_list(values: Iterable[Any]) -> None:
     """A JSON list, written while it is made: it may have millions of members."""
     separator = "[\n"
-    for value in values:
-        sys.stdout.write(separator + json.dumps(value, ensure_ascii=True, default=_plain))
-        separator = ",\n"
-    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
-    sys.stdout.flush()
+    with Outlet() as outlet:
+        for value in values:
+            outlet.write(separator + json.dumps(value, ensure_ascii=True, default=_plain))
+            separator = ",\n"
+        outlet.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def _plain(value: Any) -> Any:

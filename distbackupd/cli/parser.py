@@ -213,6 +213,11 @@ def _add_recover(add: Add) -> None:
     )
     recover.add_argument("--from", dest="disk", metavar="DISK", help="take the copy on this disk, whatever the others say")
     recover.add_argument("--copy", metavar="FILE", help="take this copy, such as a distbackup.sqlite.kept-1")
+    recover.add_argument(
+        "--last-good",
+        action="store_true",
+        help="take the copy beside the catalogue that was found sound last",
+    )
     recover.add_argument("--yes", action="store_true", help="do not ask before the copy takes the catalogue's place")
     recover.add_argument(
         "--replace", action="store_true", help="put a copy in the place of a catalogue that is not lost; it is kept aside"

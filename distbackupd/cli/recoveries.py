@@ -54,10 +54,12 @@ from distbackupd.wiring import (
 
 
 def recover(arguments: argparse.Namespace) -> int:
-    """``dsb recover [PATH ...] [--from DISK | --copy FILE] [--replace] [--yes] [--objects DEST]``"""
+    """``dsb recover [PATH ...] [--from DISK | --copy FILE | --last-good] [--replace] [--yes] [--objects DEST]``"""
     settings = load_settings(Path(arguments.config) if arguments.config else None)
     mounter = system_mounter(settings)
     reporter = make_reporter(arguments.json)
+    if arguments.last_good:
+        arguments.copy = _last_good(catalogue_folder(arguments.database, os.environ))
     with contextlib.ExitStack() as stack:
         found = find_disks(open_store, _places(arguments.paths, mounter, stack), reporter, are_named=bool(arguments.paths))
         for disk in found:
@@ -67,6 +69,17 @@ def recover(arguments: argparse.Namespace) -> int:
         if arguments.objects:
             return _recover_objects(arguments, found, reporter)
         return _recover_catalogue(arguments, found, mounter, reporter, stack)
+
+
+def _last_good(folder: Path) -> str:
+    """Path of the copy beside the catalogue that was found sound last. Raises UsageError if there is none."""
+    path = CatalogueCopies(folder).last_good()
+    if not path.is_file():
+        raise UsageError(
+            f"there is no {printable(os.fsencode(path))}, for none was kept or there was no room for it; nothing was "
+            "changed: mount the backup disk used last and say 'dsb recover'"
+        )
+    return str(path)
 
 
 def _recover_catalogue(

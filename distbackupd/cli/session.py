@@ -20,6 +20,7 @@ from distbackupd.config.places import CATALOGUE_NAME, SYSTEM_FOLDER, catalogue_f
 from distbackupd.config.settings import Settings, load_settings
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.door import HeldDisk, find_disk, find_disk_at, opened, opened_at
+from distbackupd.engine.examining import sound_catalogue
 from distbackupd.engine.timekeeping import glance_at_clock, look_at_clock
 from distbackupd.model.disks import BackupDisk
 from distbackupd.model.text import printable
@@ -97,11 +98,13 @@ def _session_on(folder: Path, arguments: argparse.Namespace, writes: bool) -> It
         activity = printable(f"dsb {arguments.command_name} {getattr(arguments, 'disk', None) or ''}").rstrip()
         with engine_lock(folder, activity) if writes else nullcontext(), stopped_by_signals(stop):
             bench = bench_on(catalogue, make_reporter(arguments.json), system_mounter(settings), folder)
-            if writes and not arguments.noaction:
-                look_at_clock(bench)
-            elif writes:
-                glance_at_clock(bench)
-            yield CommandSession(arguments, bench, settings, stop, folder)
+            changes = writes and not arguments.noaction
+            with sound_catalogue(bench) if changes else nullcontext():
+                if changes:
+                    look_at_clock(bench)
+                elif writes:
+                    glance_at_clock(bench)
+                yield CommandSession(arguments, bench, settings, stop, folder)
 
 
 @contextlib.contextmanager

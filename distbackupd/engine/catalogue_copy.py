@@ -79,9 +79,10 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore, is_ours: bo
     bench.reporter.begin("saving the catalogue")
     try:
         spare = bench.catalogue.spare_place()
-        kept = store.save_catalogue(
-            bench.catalogue.write_copy, lambda copy: not is_ours and _must_be_kept(bench, copy), spare
-        )
+        with bench.catalogue.checked_copy() as copy:
+            kept = store.save_catalogue(
+                copy.write, lambda there: not is_ours and _must_be_kept(bench, there), spare, copy.assure
+            )
         store.flush()
     except NoRoomForCopy as trouble:
         bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))

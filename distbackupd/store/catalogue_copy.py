@@ -24,6 +24,8 @@ README = b"README.txt"
 RESTORE_SCRIPT = b"distbackup-restore.py"
 _SLACK_BLOCKS = 16
 _AT_ONCE = 8 << 20
+_WORTH_KEEPING = 8 << 20
+"""Bytes: a smaller copy is soon known again."""
 _KEPT = re.compile(re.escape(CATALOGUE) + rb"\.kept-([1-9]\d{0,8})")
 _MOST_KEPT = 100
 """So many copies that are kept beside are looked at, the last ones: nobody has more by honest means."""
@@ -59,19 +61,21 @@ def replace_copy(
     must_be_kept: Callable[[int], bool],
     aside: Aside,
     spare: bytes,
+    assure: Callable[[], object] = lambda: None,
 ) -> bytes:
     """Write a copy in the place of the one that lies there; its folder is not flushed yet.
 
     SQLite opens files by their paths, which may lead anywhere on a disk that somebody else can write to. So it writes the
     copy to ``spare``, elsewhere (empty: a temporary folder), and that is copied onto the disk. One there that is foreign,
-    broken, of a newer program or ``must_be_kept`` (it is given a descriptor) is kept under another name: which (empty:
-    none). Where there is no room for both, the old one goes first. Raises OSError, CatalogueTrouble; nothing of ours is
-    left beside it then.
+    broken, of a newer program, much larger or ``must_be_kept`` (it is given a descriptor) is kept under another name: which
+    (empty: none). ``assure`` raises before anything is replaced if the copy is not sound. Where there is no room for both,
+    the old one goes first. Raises OSError, CatalogueTrouble; nothing of ours is left beside it then.
     """
     here = root.descriptor
     with _written(write_copy, spare) as ours:
         try:
-            _copy_onto(root, ours, must_be_kept, aside)
+            _copy_onto(root, ours, must_be_kept, aside, assure)
+            assure()
             kept = b""
             if exists(root, CATALOGUE) and _is_to_be_kept(root, ours, must_be_kept):
                 kept = _keep_beside(root)
@@ -83,7 +87,9 @@ def replace_copy(
     return kept
 
 
-def _copy_onto(root: Folder, ours: int, must_be_kept: Callable[[int], bool], aside: Aside) -> None:
+def _copy_onto(
+    root: Folder, ours: int, must_be_kept: Callable[[int], bool], aside: Aside, assure: Callable[[], object]
+) -> None:
     """The copy lies beside the old one then, or alone where there is no room for both; flushed. Raises OSError."""
     try:
         _write_beside(root, ours, aside)
@@ -94,6 +100,7 @@ def _copy_onto(root: Folder, ours: int, must_be_kept: Callable[[int], bool], asi
             os.unlink(beside(CATALOGUE), dir_fd=root.descriptor)
         if not _fits_instead(ours, root) or _is_to_be_kept(root, ours, must_be_kept):
             raise
+        assure()
         os.unlink(CATALOGUE, dir_fd=root.descriptor)
         _write_beside(root, ours, aside)
 
@@ -159,11 +166,21 @@ def _is_to_be_kept(root: Folder, ours: int, must_be_kept: Callable[[int], bool])
     try:
         application, version = _read_header(theirs)
         our_application, our_version = _read_header(ours)
-        return application != our_application or version > our_version or must_be_kept(theirs)
+        return (
+            application != our_application
+            or version > our_version
+            or _lost_much(os.fstat(theirs).st_size, os.fstat(ours).st_size)
+            or must_be_kept(theirs)
+        )
     except OSError:
         return True
     finally:
         os.close(theirs)
+
+
+def _lost_much(before: int, now: int) -> bool:
+    """Whether a catalogue of these sizes forgot most of what it knew. It never shrinks, unless it is made anew."""
+    return before > _WORTH_KEEPING and now < before // 2
 
 
 def _read_header(descriptor: int) -> tuple[bytes, bytes]:

@@ -375,12 +375,13 @@ class FolderStore:
         write_copy: Callable[[bytes], None],
         must_be_kept: Callable[[int], bool] = lambda _descriptor: False,
         spare: bytes = b"",
+        assure: Callable[[], object] = lambda: None,
     ) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script. See the port."""
         identity = self.identity()
         with in_words(self.root):
             root, aside = self._layout.root, self._layout.aside
-            kept = replace_copy(root, write_copy, must_be_kept, aside, spare)
+            kept = replace_copy(root, write_copy, must_be_kept, aside, spare, assure)
             write_leaflets(root, identity, aside)
             self._flush([root])
         return self.root.rstrip(b"/") + b"/" + kept if kept else b""

@@ -210,11 +210,13 @@ class FakeDiskStore:
         write_copy: Callable[[bytes], None],
         must_be_kept: Callable[[int], bool] = lambda _descriptor: False,
         spare: bytes = b"",
+        assure: Callable[[], object] = lambda: None,
     ) -> bytes:
         self._work()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "copy"
             write_copy(os.fsencode(path))
+            assure()
             self.catalogue = path.read_bytes()
         return b""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.bed.programs import NOBODY, Dsb, running_daemon
+from tests.bed.waiting import wait_until
 
 READING = (("status",), ("info",), ("ls",), ("source",), ("disk", "list"), ("restore", "one", "/nowhere/restored"))
 WRITING = (("update",), ("backup", "one"), ("verify", "one"), ("source", "map", "/x", "/"), ("disk", "drop", "one"))
@@ -174,3 +177,55 @@ def test_no_catalogue_yet(tmp_path: Path) -> None:
         )
     assert not dsb.folder.exists()
     assert dsb.refused(2, "update") == "no source is mapped yet: 'dsb source map /photos /media/photos' maps one"
+
+
+def test_a_damaged_catalogue_spreads_to_no_disk_and_is_rolled_back_without_one(dsb: Dsb, tmp_path: Path) -> None:
+    copy = (tmp_path / "disk" / "distbackup.sqlite").read_bytes()
+    (tmp_path / "source" / "news").write_bytes(b"news")
+    with closing(sqlite3.connect(dsb.catalogue)) as plain:
+        page = plain.execute("SELECT rootpage FROM sqlite_master WHERE name = 'file_past'").fetchone()[0]
+    with dsb.catalogue.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(os.urandom(4096))
+    for words in (("backup", "one", "-u"), ("backup", "one"), ("update",)):
+        done = dsb(*words)
+        assert done.status == 5
+        assert "'dsb recover --last-good' puts back the copy of" in done.err
+    assert (tmp_path / "disk" / "distbackup.sqlite").read_bytes() == copy
+    said = dsb.ok("recover", "--last-good", "--yes")
+    assert "What was in the catalogue's place is kept as" in said
+    dsb.ok("backup", "one", "-u")
+    assert "news" in dsb.ok("ls")
+    dsb.ok("verify", "one")
+
+
+def test_without_a_good_copy_beside_it_that_is_told(dsb: Dsb) -> None:
+    Path(f"{dsb.catalogue}.last-good").unlink()
+    assert "for none was kept or there was no room" in dsb.refused(2, "recover", "--last-good", "--yes")
+
+
+@pytest.mark.needs("root", "mount")
+def test_the_daemon_on_a_full_disk_waits_for_room_and_then_works(dsb: Dsb, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6M", "tmpfs", place], check=True)
+    try:
+        small = Dsb(place, settle="0")
+        small.catalogue.write_bytes(dsb.catalogue.read_bytes())
+        (place / "distbackupd.lock").touch()
+        ballast = place / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with running_daemon(small, ready=False) as daemon:
+            wait_until(lambda: "is full" in daemon.log, "the daemon says why it waits", 60)
+            assert "Traceback" not in daemon.log
+            assert "file 7" in small.ok("ls")
+            small.refused(5, "update")
+            os.truncate(ballast, 0)
+            daemon.process.send_signal(signal.SIGHUP)  # it looks at once
+            wait_until(lambda: "serving the catalogue" in daemon.log, "it serves", 60)
+            wait_until(lambda: "scanned" in daemon.log, "it scans", 60)
+            assert daemon.log.count("is full") == 1
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)

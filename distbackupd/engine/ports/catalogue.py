@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from distbackupd.engine.ports.accounts import AccountTable
@@ -288,6 +290,22 @@ class SessionTable(Protocol):
         """A kept fact."""
 
 
+class CheckedCopy(Protocol):
+    """A copy of the catalogue, and a look whether it is sound. A context manager."""
+
+    def __enter__(self) -> CheckedCopy: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def write(self, path: bytes) -> None:
+        """Write a copy to this path, as :meth:`Catalogue.write_copy` does, and begin to look at it."""
+
+    def assure(self) -> None:
+        """Wait until it was looked at. Raises CatalogueDamaged: it is not sound, so the catalogue is not."""
+
+
 class Catalogue(Protocol):
     """The whole memory of the program."""
 
@@ -364,6 +382,15 @@ class Catalogue(Protocol):
 
     def write_copy(self, path: bytes) -> None:
         """A consistent copy that opens on a read-only place, with none of our software but SQLite."""
+
+    def checked_copy(self) -> CheckedCopy:
+        """The same, found sound before it takes the place of another one."""
+
+    def must_be_sound(self) -> None:
+        """Look at all of the catalogue, which takes seconds for a million files. Raises CatalogueDamaged."""
+
+    def explained(self) -> AbstractContextManager[None]:
+        """While the context lasts, an error that nobody expects is told as damage if the catalogue is damaged."""
 
     def ahead(self, descriptor: int) -> CatalogueCopy | None:
         """The catalogue's copy that is open there if it knows what this catalogue does not; None: it is no newer.

@@ -148,14 +148,19 @@ class DiskStore(Protocol):
         """A descriptor to read one of them from, a regular file; raises OSError where that one cannot be opened."""
 
     def save_catalogue(
-        self, write_copy: Callable[[bytes], None], must_be_kept: Callable[[int], bool] = ..., spare: bytes = b""
+        self,
+        write_copy: Callable[[bytes], None],
+        must_be_kept: Callable[[int], bool] = ...,
+        spare: bytes = b"",
+        assure: Callable[[], object] = ...,
     ) -> bytes:
         """Durably replace the disk's copy of the catalogue, its README and its restore script.
 
         ``write_copy`` writes a complete copy to the path it is given: ``spare``, which is not on the disk (empty: a
-        temporary file). Where the disk has no room for it beside the old one, that one goes first. A ``distbackup.sqlite``
-        that is foreign, newer, or of which ``must_be_kept``, given a descriptor of it, says so is kept beside it: where
-        (empty: there was none). Raises DiskFull, NoRoomForCopy if ``spare`` has none; the old one is still there then.
+        temporary file); ``assure`` raises before anything is replaced if that copy is not sound. Where the disk has no room
+        for it beside the old one, that one goes first. A ``distbackup.sqlite`` that is foreign, newer, much larger, or of
+        which ``must_be_kept``, given a descriptor of it, says so is kept beside it: where (empty: there was none). Raises
+        DiskFull, NoRoomForCopy if ``spare`` has none; the old one is still there then.
         """
 
     def flush(self) -> None:
