@@ -77,16 +77,16 @@ class Machine:
             *("-o", "ControlMaster=auto", "-o", "ControlPersist=yes", "-o", f"ControlPath={self._control}"),
             "root@127.0.0.1",
         ]
-        wait_until(lambda: self.call("true").status == 0, "root to log in", 180)
+        wait_until(lambda: self.call("true").status == 0, "root to log in", 900)
         self.run(f"date --set=@{time.time():.2f}")
 
-    def call(self, script: str, stdin: str = "", seconds: float = 120) -> Finished:
+    def call(self, script: str, stdin: str = "", seconds: float = 600) -> Finished:
         """Run a shell script in the machine, as root; how it ended."""
         command = [*self._ssh, script]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=seconds)
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    def run(self, script: str, stdin: str = "", seconds: float = 120) -> str:
+    def run(self, script: str, stdin: str = "", seconds: float = 600) -> str:
         """Run a shell script that must succeed; what it printed."""
         done = self.call(f"set -e; {script}", stdin, seconds)
         assert done.status == 0, f"{script}: {done}"

@@ -66,14 +66,14 @@ class Qemu:
 
     def _connect(self, control: Path) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(120)
+        connection.settimeout(600)
 
         def connected() -> bool:
             if self.process.poll() is not None:
                 raise AssertionError(f"QEMU ended at once: {self._errors.read_text('utf-8', 'replace')}")
             return connection.connect_ex(str(control)) == 0
 
-        wait_until(connected, "QEMU's control socket", 30)
+        wait_until(connected, "QEMU's control socket", 120)
         return connection
 
     def __call__(self, command: str, **arguments: Any) -> Any:
@@ -100,7 +100,7 @@ class Qemu:
 
     def wait_for_status(self, status: str) -> None:
         """Wait until the machine is ``paused`` (thawed), ``postmigrate`` (frozen) and the like."""
-        wait_until(lambda: self("query-status")["status"] == status, f"the machine to be {status}", 120)
+        wait_until(lambda: self("query-status")["status"] == status, f"the machine to be {status}", 600)
 
     @property
     def port(self) -> int:
