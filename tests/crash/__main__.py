@@ -9,7 +9,6 @@ import os
 import pickle
 import queue
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -86,10 +85,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 sys.stderr.write(f"\r{report.cuts:,} cuts, {report.losses:,} losses, {time.monotonic() - began:,.0f} s ")
     seconds = time.monotonic() - began
     sys.stdout.write(f"{report.table(kinds)}\n")
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     sys.stdout.write(
-        f"{report.cuts:,} cuts, {report.losses:,} losses in {seconds:,.0f} s, "
-        f"{used.ru_utime + used.ru_stime:,.0f} s of it on a processor; seed {arguments.seed}\n"
+        f"{report.cuts:,} cuts, {report.losses:,} losses in {seconds:,.0f} s, with {report.processor_seconds:,.0f} s of "
+        f"processor time; seed {arguments.seed}\n"
     )
     return 1 if report.losses or broken else 0
 

@@ -44,6 +44,8 @@ def prepare() -> None:
     """Import all of the product once, and let its children inherit that."""
     # Pure in what they answer, and asked anew by each command.
     ctypes.util.find_library = functools.cache(ctypes.util.find_library)
+    for library in ("udev", "c"):
+        ctypes.util.find_library(library)
     import distbackupd
 
     for module in pkgutil.walk_packages(distbackupd.__path__, "distbackupd."):

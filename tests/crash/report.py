@@ -18,10 +18,12 @@ class Report:
         self._rows: dict[tuple[str, str], Counter[str]] = {}
         self._scenes: set[tuple[str, str]] = set()
         self.cuts = self.losses = 0
+        self.processor_seconds = 0.0
 
     def add(self, tally: Tally) -> None:
         """What came of one step."""
         self._scenes.add((tally.filesystem, tally.scene))
+        self.processor_seconds += tally.processor_seconds
         for (kind, result), count in tally.results.items():
             row = self._rows.setdefault((tally.filesystem, kind), Counter())
             row["cuts"] += count

@@ -31,6 +31,7 @@ class Tally:
     worlds: Counter[str] = field(default_factory=Counter)
     losses: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
     unusable: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    processor_seconds: float = 0.0
 
 
 class Worker:
@@ -98,7 +99,7 @@ class Worker:
         if step.before:
             before = step.before
             world = self._changed(shelf, world, lambda: before(shelf))
-        tally = Tally(shelf.kinds[DISKS[0]].name, name)
+        tally, began = Tally(shelf.kinds[DISKS[0]].name, name), sum(os.times()[:4])
         seen = self._look(shelf, world)
         scene = Scene(shelf, world, step, seen.catalogue, seen.disks)
         if (ended := scene.played.outcomes[-1]).status != step.ends:
@@ -106,6 +107,7 @@ class Worker:
         dice = random.Random(f"{self._seed} {tally.filesystem} {name}")
         for cut in scene.choose(count, dice) if count else []:
             self._count(tally, scene, cut, scene.play(cut))
+        tally.processor_seconds = sum(os.times()[:4]) - began
         return replace(world, images=scene.played.after), tally
 
     def _count(self, tally: Tally, scene: Scene, cut: Cut, verdict: Verdict) -> None:
