@@ -94,16 +94,16 @@ class Scene:
         """So many different cuts, of all kinds, from all moments."""
         chosen = []
         power = self._power_cuts(self.played, POWER)
-        shares = {POWER: 0.55}
+        shares = {POWER: 0.7}
         if is_loaded():
-            shares |= {KILLED: 0.15, FAILED: 0.15}
+            shares |= {KILLED: 0.09, FAILED: 0.09}
             if self.step.disks and count >= 20:
-                shares |= {KILLED_THEN_POWER: 0.05, FAILED_THEN_POWER: 0.05, WRITE_ERROR: 0.02, POWER_THEN_KILLED: 0.03}
+                shares |= {KILLED_THEN_POWER: 0.05, FAILED_THEN_POWER: 0.05, WRITE_ERROR: 0.01, POWER_THEN_KILLED: 0.02}
         total = sum(shares.values())
         for kind, share in shares.items():
             wanted = max(1, round(count * share / total))
             if kind == POWER:
-                chosen += dice.sample(power, min(wanted, len(power)))
+                chosen += _in_runs(power, wanted, dice)
             elif kind == POWER_THEN_KILLED:
                 for cut in dice.sample(power, min(wanted, len(power))):
                     chosen.append(replace(cut, kind=kind, call=dice.randint(1, 1 + self.played.calls), what=KILL))
@@ -171,14 +171,14 @@ class Scene:
             yield from dice.sample(variants, min(wanted, len(variants)))
             return
         # One recording serves several cuts.
-        each = 8
+        each = 20
         for first in dice.sample(variants, max(1, wanted // each)):
             played = self._combination(first)
             begun = played.marks[0]
             cuts = self._power_cuts(
                 played, kind, begun, call=first.call, what=first.what, error=first.error, times=first.times
             )
-            yield from dice.sample(cuts, min(wanted, each, len(cuts)))
+            yield from _in_runs(cuts, min(wanted, each), dice)
 
     def _fault(self, cut: Cut) -> Fault:
         return Fault(self.shelf.devices, cut.call, cut.what, cut.error or errno.EIO, cut.times)
@@ -301,3 +301,15 @@ class Scene:
         if outcome.status > 0 and not outcome.complaints.strip() and not outcome.output.strip():
             return [f"it ended with {outcome.status} and said nothing"]
         return []
+
+
+def _in_runs(cuts: Sequence[Cut], count: int, dice: random.Random) -> list[Cut]:
+    """So many of them, in runs of neighbours that begin anywhere.
+
+    What neighbours leave is mostly the same to a reader, so that many moments are looked at in the time of a few.
+    """
+    run = 4 * len(images.POLICIES)
+    first = dice.randrange(0, run, len(images.POLICIES))
+    runs = [cuts[max(0, start) : start + run] for start in range(first - run, len(cuts), run)]
+    dice.shuffle(runs)
+    return [cut for part in runs for cut in part][:count]
