@@ -57,19 +57,18 @@ class Outcome:
         return Sample(*(int(statistics.median(figures)) for figures in zip(*part, strict=True)))
 
     def figures(self) -> str:
-        """A table of the first and the last quarter."""
-        first, last = self.quarter(0), self.quarter(3)
+        """A table with the median of each quarter: what goes on growing is seen."""
+        quarters = [self.quarter(number) for number in range(4)]
         lines = [
             f"{self.seconds:.0f} s: {self.changes:,} changes ({self.changes * 60 / self.seconds:,.0f} a minute)",
             f"{self.plugs} disks plugged in, {self.lines:,} lines logged, troubles {self.troubles}",
             f"{self.found_by_scan:,} entries were left for the scan to find",
-            f"{'':12}{'first quarter':>16}{'last quarter':>16}",
+            "".join(f"{title:>16}" for title in ("", "first quarter", "second", "third", "last quarter")),
         ]
         for name in Sample._fields:
-            before, after = getattr(first, name), getattr(last, name)
-            if name == "memory":
-                before, after = f"{before / _MEGABYTE:.1f} MiB", f"{after / _MEGABYTE:.1f} MiB"
-            lines.append(f"{name:12}{before:>16}{after:>16}")
+            figures = [getattr(quarter, name) for quarter in quarters]
+            shown = [f"{figure / _MEGABYTE:.1f} MiB" if name == "memory" else str(figure) for figure in figures]
+            lines.append("".join(f"{word:>16}" for word in (name, *shown)))
         return "\n".join(lines)
 
 
@@ -215,7 +214,8 @@ class Soak:
         for name, more in (("threads", 1), ("descriptors", 3), ("mounts", 1)):
             if getattr(last, name) > getattr(first, name) + more:
                 outcome.wrong.append(f"{name} grew from {getattr(first, name)} to {getattr(last, name)}")
-        if last.memory > first.memory * 1.1 + 6 * _MEGABYTE:
+        # The heap is torn into pieces at first; what leaks grows for as long as it takes.
+        if last.memory > first.memory * 1.25 + 8 * _MEGABYTE:
             outcome.wrong.append(f"memory grew from {first.memory:,} to {last.memory:,} bytes")
         if last.watches > self._folders:
             outcome.wrong.append(f"{last.watches} watches are held for {self._folders} folders")
