@@ -250,12 +250,15 @@ class Scene:
         found = list(problems)
         found += self._look("after the cut", None)
         seen = self.shelf.look(self.step.plugged, self._known)
-        for number, words in enumerate(self.step.sessions(seen.catalogue)):
-            if then and not number:
-                self.shelf.command(*words, fault=then)
-                found += self._look("after the second cut", None)
+        if then:
+            self.shelf.command(*self.step.sessions(seen.catalogue)[0], fault=then)
+            found += self._look("after the second cut", None)
+            seen = self.shelf.look(self.step.plugged, self._known)
+        for words in self.step.sessions(seen.catalogue):
             outcome = self.shelf.command(*words)
             found += self._said(outcome)
+            if self._excuses and "Input/output error" in outcome.complaints and not self._has_journal:
+                raise Unreadable(outcome.complaints[-300:])
             if outcome.status:
                 found.append(
                     f"the next session, {' '.join(words)}, ended with {outcome.status}: {outcome.complaints[-300:]}"
@@ -268,7 +271,7 @@ class Scene:
 
     def _look(self, when: str, visited: str | None) -> list[str]:
         seen = self.shelf.look(self.step.plugged, self._known)
-        if self._excuses and seen.catalogue is not None and not self.shelf.kinds[self.step.plugged[0]].has_journal:
+        if self._excuses and seen.catalogue is not None and not self._has_journal:
             self._look_for_damage(seen.catalogue, seen.disks)
         if seen.catalogue is None:
             return [] if self._before is None else [f"{when}: the catalogue is gone"]
@@ -276,6 +279,10 @@ class Scene:
         if visited:
             found += after_the_next_session(self._known, seen.catalogue, seen.disks, visited)
         return [f"{when}: {sentence}" for sentence in found]
+
+    @property
+    def _has_journal(self) -> bool:
+        return self.shelf.kinds[self.step.plugged[0]].has_journal
 
     def _look_for_damage(self, now: Catalogue, disks: Mapping[str, Disk]) -> None:
         """A power cut may take what was durable long before, where there is no journal, and leave what cannot be read.
