@@ -28,7 +28,7 @@ from distbackupd.catalogue.restless import RestlessTable
 from distbackupd.catalogue.rot import RotTable
 from distbackupd.catalogue.sessions import SessionTable
 from distbackupd.catalogue.sources import SourceTable
-from distbackupd.catalogue.trouble import speaking, told
+from distbackupd.catalogue.trouble import place_in_words, speaking, told
 from distbackupd.catalogue.unconfirmed import UnconfirmedTable
 from distbackupd.catalogue.upheavals import UpheavalTable
 from distbackupd.model.copies import CatalogueCopy
@@ -81,6 +81,23 @@ class Catalogue:
     def checked_copy(self) -> CheckedCopy:
         """A copy that is found sound before it is used. See the port."""
         return CheckedCopy(self._database, self.write_copy)
+
+    def keep_before(self, step: str) -> bytes:
+        """Keep a sound copy beside it, as it is before a step that changes much. See the port."""
+        known = "SELECT EXISTS (SELECT 1 FROM source) OR EXISTS (SELECT 1 FROM file) OR EXISTS (SELECT 1 FROM disk)"
+        if not self._database.execute(known).fetchone()[0]:
+            return b""
+        kept = Path(f"{self._database.path}.before-{step}")
+        beside = Path(f"{kept}.new")
+        with place_in_words(self._database.path), self.checked_copy() as copy:
+            try:
+                beside.unlink(missing_ok=True)
+                copy.write(bytes(beside))
+                copy.assure()
+                beside.rename(kept)
+            finally:
+                beside.unlink(missing_ok=True)
+        return bytes(kept)
 
     def must_be_sound(self) -> None:
         """Look at all of it. Raises CatalogueDamaged."""

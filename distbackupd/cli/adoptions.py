@@ -20,6 +20,7 @@ def import_distbackup(session: CommandSession) -> int:
     environment = {key: value for key, value in os.environ.items() if key != "DISTBACKUP_PATH"}
     folder = Path(os.path.expanduser(named)) if named else catalogue_folder(None, environment, Path("/nonexistent"))
     with open_distbackup(folder) as former:
+        kept = b"" if session.simulate else session.bench.catalogue.keep_before("import")
         adoption = adopt(session.bench, former, session.stop, session.simulate)
         place = printable(os.fsencode(former.path))
     if not session.simulate:
@@ -28,6 +29,8 @@ def import_distbackup(session: CommandSession) -> int:
         say_json({name: value for name, value in asdict(adoption).items() if name != "scan"})
     else:
         _say_adoption(session, adoption, place)
+        if kept:
+            say(f"What the catalogue knew before is kept as {printable(kept)}: 'dsb recover --copy' puts it back.")
     found = adoption.scan
     return 3 if found is not None and (found.skipped or found.locked) else 0
 

@@ -386,6 +386,12 @@ class Catalogue(Protocol):
     def checked_copy(self) -> CheckedCopy:
         """The same, found sound before it takes the place of another one."""
 
+    def keep_before(self, step: str) -> bytes:
+        """Keep a sound copy beside it, one for each ``step``, a word: where (empty: it knows nothing yet).
+
+        Raises CatalogueTrouble: it is damaged, or there is no room; nothing was changed then.
+        """
+
     def must_be_sound(self) -> None:
         """Look at all of the catalogue, which takes seconds for a million files. Raises CatalogueDamaged."""
 

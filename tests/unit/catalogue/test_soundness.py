@@ -220,6 +220,18 @@ def test_checked_copy_where_room_is_scarce_is_not_kept(
     assert not (folder / f"{NAME}{LAST_GOOD}").exists()
 
 
+def test_keep_before_keeps_what_is_known_and_nothing_of_nothing(tmp_path: Path, whole: bytes) -> None:
+    folder = put(tmp_path / "sound", whole)
+    for _ in range(2):
+        with open_catalogue(folder) as catalogue:
+            kept = Path(os.fsdecode(catalogue.keep_before("import")))
+        assert kept == folder / f"{NAME}.before-import"
+        assert rows_of(kept) == rows_of(folder / NAME)
+    assert not (folder / f"{NAME}.before-import.new").exists()
+    with open_catalogue(tmp_path / "new") as catalogue:
+        assert catalogue.keep_before("import") == b""
+
+
 # --- sums ---
 
 
