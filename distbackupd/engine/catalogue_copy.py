@@ -88,6 +88,8 @@ def save_catalogue(bench: Bench, disk: BackupDisk, store: DiskStore, is_ours: bo
         bench.reporter.tell(Remark(f"{disk.name}: {trouble}"))
         return disk
     except DiskFull:
+        with contextlib.suppress(DiskTrouble):
+            store.flush()  # some file systems give room back only then, and the next session counts on it
         lacking = say_size(bench.catalogue.size())
         left = "it was left as it was" if store.catalogue_copies(kept=False) else "the disk has none now"
         bench.reporter.tell(

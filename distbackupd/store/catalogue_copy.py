@@ -62,6 +62,7 @@ def replace_copy(
     aside: Aside,
     spare: bytes,
     assure: Callable[[], object] = lambda: None,
+    flush: Callable[[], object] = lambda: None,
 ) -> bytes:
     """Write a copy in the place of the one that lies there; its folder is not flushed yet.
 
@@ -69,12 +70,13 @@ def replace_copy(
     copy to ``spare``, elsewhere (empty: a temporary folder), and that is copied onto the disk. One there that is foreign,
     broken, of a newer program, much larger or ``must_be_kept`` (it is given a descriptor) is kept under another name: which
     (empty: none). ``assure`` raises before anything is replaced if the copy is not sound. Where there is no room for both,
-    the old one goes first. Raises OSError, CatalogueTrouble; nothing of ours is left beside it then.
+    the old one goes first; ``flush`` makes file systems give room back that they hold until then. Raises OSError,
+    CatalogueTrouble; nothing of ours is left beside it then.
     """
     here = root.descriptor
     with _written(write_copy, spare) as ours:
         try:
-            _copy_onto(root, ours, must_be_kept, aside, assure)
+            _copy_onto(root, ours, must_be_kept, aside, assure, flush)
             assure()
             kept = b""
             if exists(root, CATALOGUE) and _is_to_be_kept(root, ours, must_be_kept):
@@ -88,7 +90,12 @@ def replace_copy(
 
 
 def _copy_onto(
-    root: Folder, ours: int, must_be_kept: Callable[[int], bool], aside: Aside, assure: Callable[[], object]
+    root: Folder,
+    ours: int,
+    must_be_kept: Callable[[int], bool],
+    aside: Aside,
+    assure: Callable[[], object],
+    flush: Callable[[], object],
 ) -> None:
     """The copy lies beside the old one then, or alone where there is no room for both; flushed. Raises OSError."""
     try:
@@ -98,10 +105,12 @@ def _copy_onto(
             raise
         with contextlib.suppress(OSError):
             os.unlink(beside(CATALOGUE), dir_fd=root.descriptor)
+        flush()
         if not _fits_instead(ours, root) or _is_to_be_kept(root, ours, must_be_kept):
             raise
         assure()
         os.unlink(CATALOGUE, dir_fd=root.descriptor)
+        flush()
         _write_beside(root, ours, aside)
 
 
@@ -132,9 +141,6 @@ def _write_beside(root: Folder, ours: int, aside: Aside) -> None:
     target = create_file(root, beside(CATALOGUE), aside)
     try:
         size, done = os.fstat(ours).st_size, 0
-        state = os.fstatvfs(target)
-        if size > state.f_bfree * state.f_frsize:  # it would be written in vain
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         while done < size and (count := os.sendfile(target, ours, done, min(_AT_ONCE, size - done))):
             done += count
         os.fsync(target)

@@ -381,7 +381,7 @@ class FolderStore:
         identity = self.identity()
         with in_words(self.root):
             root, aside = self._layout.root, self._layout.aside
-            kept = replace_copy(root, write_copy, must_be_kept, aside, spare, assure)
+            kept = replace_copy(root, write_copy, must_be_kept, aside, spare, assure, lambda: self._flush([root]))
             write_leaflets(root, identity, aside)
             self._flush([root])
         return self.root.rstrip(b"/") + b"/" + kept if kept else b""
