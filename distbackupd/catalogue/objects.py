@@ -96,28 +96,49 @@ class ObjectTable:
         return [row[0] for row in self._database.execute("SELECT hash FROM removal WHERE disk = ?", (disk,))]
 
     def removals_done(self, disk: int) -> None:
-        """All pending removals are carried out."""
+        """Of all pending removals nothing is left on the disk but what it is recorded to hold again. Durable."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
 
-    def replace_holdings(self, disk: int, found: Iterable[tuple[bytes, int]], now: int) -> tuple[int, int]:
-        """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost."""
+    def take_over(self, disk: int, found: Sequence[tuple[bytes, int]], now: int) -> None:
+        """The disk holds these (digest, size) too, and none of them is to be removed; what is new is an orphan. Durable."""
+        sizes = dict(found)
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO object (hash, size, orphaned_at) VALUES (?, ?, ?)", [(*item, now) for item in found]
+            )
+            known = self.digests(list(self.identifiers(list(sizes)).values()))
+            self._change(
+                [identifier for identifier, (digest, size) in known.items() if size == sizes[digest]],
+                lambda holders: self._holders.added(holders, disk),
+            )
+            connection.executemany("DELETE FROM removal WHERE disk = ? AND hash = ?", [(disk, digest) for digest in sizes])
+
+    def replace_holdings(
+        self, disk: int, found: Iterable[tuple[bytes, int]], now: int, gains: bool = True
+    ) -> tuple[int, int]:
+        """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost.
+
+        Without ``gains`` it holds only those of them that it was known to hold.
+        """
         # Nothing that grows with the disk is held in memory: it may be ten million objects.
         with self._database.transaction() as connection:
             connection.execute("CREATE TEMP TABLE found (hash BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID")
             try:
                 connection.executemany("INSERT OR REPLACE INTO found VALUES (?, ?)", found)
-                connection.execute(
-                    "INSERT OR IGNORE INTO object (hash, size, orphaned_at) SELECT hash, size, ? FROM found", (now,)
-                )
                 is_there = "EXISTS (SELECT 1 FROM found WHERE found.hash = object.hash AND found.size = object.size)"
                 lost = self._replace_holders(disk, True, f"NOT {is_there}", self._holders.removed)
-                gained = self._replace_holders(disk, False, is_there, self._holders.added)
+                gained = 0
+                if gains:
+                    connection.execute(
+                        "INSERT OR IGNORE INTO object (hash, size, orphaned_at) SELECT hash, size, ? FROM found", (now,)
+                    )
+                    gained = self._replace_holders(disk, False, is_there, self._holders.added)
+                    connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
             finally:
                 connection.execute("DROP TABLE found")
             if lost or gained:
                 self._database.grow_generation()
-            connection.execute("DELETE FROM removal WHERE disk = ?", (disk,))
         return gained, lost
 
     def _replace_holders(self, disk: int, with_disk: bool, condition: str, change: Callable[[int, int], int]) -> int:

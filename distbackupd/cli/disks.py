@@ -58,6 +58,7 @@ def add_disk(session: CommandSession) -> int:
         key,
         location,
         folder=session.arguments.folder,
+        stop=session.stop,
     )
     disk, mount = enrolment.disk, enrolment.mount
     if not session.simulate:
@@ -160,7 +161,7 @@ def refresh_disk(session: CommandSession) -> int:
             return 0
         store.prepare()
         session.bench.catalogue.disks.update(disk)
-        gained, lost = refresh(session.bench, disk, store)
+        gained, lost = refresh(session.bench, disk, store, session.stop, wary=not disk.clean)
     say(f"{disk.name}: {say_count(gained, 'object')} more and {lost:,} fewer than the catalogue said; it is right now")
     return 0
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import uuid
 from dataclasses import dataclass, replace
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.catalogue_copy import save_catalogue
+from distbackupd.engine.clearing import take_over
 from distbackupd.engine.disk_places import look_at_place, refuse_no_disk
 from distbackupd.engine.door import below, refuse_clones, settle
 from distbackupd.engine.looking import ALL_FOLDERS, note_folders, walk
-from distbackupd.engine.ports import DiskStore
+from distbackupd.engine.ports import DiskStore, Stop
 from distbackupd.model.disks import (
     BackupDisk,
     DiskIdentity,
@@ -31,6 +33,9 @@ from distbackupd.planning.genuine import unsafe
 _SMALLEST = 1 << 20
 _EXT4_KEEPS_BLOCKS = 4096
 """So many blocks, or 2% where that is less, ext4 keeps for itself; no option of tune2fs sets these free."""
+
+
+_NEVER: Stop = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,14 @@ def enrol(
     luks_key: bytes | None = None,
     location: str = "",
     folder: bool = False,
+    stop: Stop = _NEVER,
 ) -> Enrolment:
     """Make the disk that ``path`` lies on known as ``name``; its layout is made at ``path``.
 
     ``folder``: that may be a folder which is no disk of its own (:mod:`distbackupd.planning.disk_place`), or is not there.
     ``luks_key`` is kept, so that the LUKS container in which the disk lies can be unlocked whenever it is plugged in.
     A disk that distbackup, or an earlier catalogue, wrote is adopted as it stands: its UUID is kept and its objects are
-    taken over. Raises UsageError, DiskTrouble; nothing is changed then.
+    taken over. Raises UsageError, DiskTrouble; nothing is changed then. Interrupted while its objects are taken over.
     """
     check_name(bench, name)
     place, mount = look_at_place(bench, path)
@@ -115,7 +121,7 @@ def enrol(
         made = store.footing()
         assert made is not None
         disk = bench.catalogue.disks.add(settle(disk, mount, made, folder and refusal(place) is not None))
-        adopted, _ = refresh(bench, disk, store)
+        adopted, _ = refresh(bench, disk, store, stop)
     return Enrolment(bench.catalogue.disks.find(disk.uuid) or disk, mount, adopted, advice)
 
 
@@ -160,16 +166,25 @@ def rename(bench: Bench, disk: BackupDisk, name: str, store: DiskStore | None) -
     return renamed
 
 
-def refresh(bench: Bench, disk: BackupDisk, store: DiskStore) -> tuple[int, int]:
+def refresh(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop = _NEVER, wary: bool = False) -> tuple[int, int]:
     """Believe what lies on the disk: how many objects more, and how many fewer, than the catalogue said.
 
-    Names and sizes are believed; contents are what ``verify`` reads. Objects that no file refers to are orphans from
-    now on. Raises DiskTrouble.
+    Names and sizes are believed; contents are what ``verify`` reads. But where the last session did not come to its end,
+    which who calls knows (``wary``) or unfinished copies show, each object that was not known is read first, for what that
+    session wrote may be in memory only; the next one clears up. Objects that no file refers to are orphans from now on.
+    Raises DiskTrouble, Interrupted.
     """
-    changes = walk(bench, disk, store, tells=False)
+    wary = wary or store.holds_unfinished()
+    if wary:
+        disk = replace(disk, clean=False)
+        bench.catalogue.disks.update(disk)
+    gained, lost = walk(bench, disk, store, wary, tells=False)
+    if wary:
+        pending = bench.catalogue.objects.pending_removals(disk.id)
+        gained += take_over(bench, disk, store, stop, ALL_FOLDERS, apart_from=pending)
     save_catalogue(bench, disk, store)
     note_folders(bench, disk, store, ALL_FOLDERS)
-    return changes
+    return gained, lost
 
 
 def move(bench: Bench, disk: BackupDisk, path: bytes, folder: bool = False) -> BackupDisk:

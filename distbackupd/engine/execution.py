@@ -73,16 +73,7 @@ class _Outcome(NamedTuple):
 class Executor:
     """Carries out one plan on one disk. ``done`` is true at any moment, also after an exception."""
 
-    def __init__(
-        self,
-        bench: Bench,
-        disk: BackupDisk,
-        store: DiskStore,
-        tree: VirtualTree,
-        stop: Stop,
-        checks_existing: bool,
-    ) -> None:
-        """``checks_existing``: finished copies that were never recorded may lie on the disk; take them over."""
+    def __init__(self, bench: Bench, disk: BackupDisk, store: DiskStore, tree: VirtualTree, stop: Stop) -> None:
         self._bench = bench
         self._objects = bench.catalogue.objects
         self._disk = disk
@@ -90,7 +81,6 @@ class Executor:
         self._tree = tree
         self._stop = stop
         self._meter = Meter(stop)
-        self._checks_existing = checks_existing
         self.used = 0
         """Footprint of all that lies on the disk now."""
         self._full = False
@@ -280,10 +270,6 @@ class Executor:
         rotten: list[tuple[SourceFile, Reading]] = []
         changed: list[SourceFile] = []
         size = task.copy.size
-        if self._checks_existing and self._store.size_of(task.digest) == size:
-            if not self._store.check(task.digest, size, self._meter).problem:
-                return _Outcome(task, StagedCopy(task.digest, size, placed=True), problems, rotten, changed)
-            self._store.set_aside(task.digest)
         for source in sorted(task.sources, key=lambda source: source.restless):
             try:
                 if source.restless:
@@ -389,14 +375,14 @@ class Executor:
                 self._store.flush()
             except DiskFull:
                 self.used = used_before
-                self._store.discard([item.staged for item in accepted if item.staged and not item.staged.placed])
+                self._store.discard([item.staged for item in accepted if item.staged])
                 self._full = True
                 for item in accepted:
                     self._leave(item.task.copy)
                 return
             self._evict(victims, accounted=True)
         # By digest, for files that never rest may have turned out to hold the same.
-        staged = {item.staged.digest: item.staged for item in accepted if item.staged and not item.staged.placed}
+        staged = {item.staged.digest: item.staged for item in accepted if item.staged}
         unplaced, full = commit_what_fits(self._store, list(staged.values()))
         placed = [outcome for outcome in accepted if outcome.staged and outcome.staged.digest not in unplaced]
         self._objects.record_copies(self._disk.id, [self._held_by(outcome) for outcome in placed])

@@ -4,13 +4,15 @@ Each session leaves a random token on the disk and in the catalogue; what comes 
 :func:`distbackupd.engine.door.must_be_as_left`. A disk of which no token is known yet, or only hearsay, is walked, names and
 sizes of all objects, and what is known of it is what was found. Any other is compared by listings: the folders that changed
 and a share of the others, as many as there is time for; all of them if its last session did not end well, or its file system
-was mended. What is gone is struck, and so copied again by the session that follows.
+was mended. What is gone is struck, and so copied again by the session that follows; what nobody recorded is for
+:mod:`distbackupd.engine.clearing`, and so is what a walk finds beyond what is known, if the last session did not end well.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from typing import NamedTuple
 
 from distbackupd.engine.bench import Bench
 from distbackupd.engine.door import is_as_left
@@ -27,24 +29,33 @@ _SPARE_SECONDS = 0.25
 ALL_FOLDERS = frozenset(EVERYTHING.folders)
 
 
-def look_at_disk(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, wary: bool) -> frozenset[int]:
-    """Compare what lies on the disk with what is known, put the catalogue right, and leave a new token; what was listed.
+class Looked(NamedTuple):
+    """Folders that were ``listed``, and those of them in which files lie that are not recorded."""
 
-    ``wary``: everything is listed. Raises DiskTrouble, also if the disk only seems to have lost its objects; Interrupted.
+    listed: frozenset[int]
+    strays: frozenset[int]
+
+
+def look_at_disk(bench: Bench, disk: BackupDisk, store: DiskStore, stop: Stop, wary: bool) -> Looked:
+    """Compare what lies on the disk with what is known, strike what is not there, and leave a new token.
+
+    ``wary``: everything is listed, and nothing new is believed. Raises DiskTrouble, also if the disk only seems to have lost
+    its objects; Interrupted.
     """
     if not is_as_left(disk, store) or disk.catalogue_generation < 0:
-        walk(bench, disk, store)
-        return ALL_FOLDERS
-    listing = EVERYTHING if wary else folders_to_list(store.folder_times(), bench.catalogue.disks.left(disk.id))
+        walk(bench, disk, store, wary)
+        return Looked(ALL_FOLDERS, ALL_FOLDERS if wary else frozenset())
+    times = store.folder_times()
+    listing = EVERYTHING if wary else folders_to_list(times, bench.catalogue.disks.left(disk.id))
     if wary:
         bench.reporter.begin("listing what lies there", FOLDERS)
     try:
-        listed = _strike_missing(bench, disk, store, listing, stop)
+        looked = _compare(bench, disk, store, listing, times, stop)
     finally:
         if wary:
             bench.reporter.end()
     leave_token(bench, disk, store)
-    return listed
+    return looked
 
 
 def look_again(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
@@ -53,19 +64,19 @@ def look_again(bench: Bench, disk: BackupDisk, store: DiskStore) -> None:
     Raises DiskTrouble.
     """
     if not is_as_left(disk, store):
-        walk(bench, disk, store)
+        walk(bench, disk, store, wary=not disk.clean)
     else:
         leave_token(bench, disk, store)
 
 
-def walk(bench: Bench, disk: BackupDisk, store: DiskStore, tells: bool = True) -> tuple[int, int]:
+def walk(bench: Bench, disk: BackupDisk, store: DiskStore, wary: bool, tells: bool = True) -> tuple[int, int]:
     """Believe what lies on the disk, names and sizes: how many objects more, and how many fewer, than was known.
 
-    Raises DiskTrouble; what was known is known still.
+    ``wary``: what is more than was known is not believed. Raises DiskTrouble; what was known is known still.
     """
     if disk.token and not is_as_left(disk, store):
         bench.catalogue.disks.forget_looks(disk.id)
-    gained, lost = bench.catalogue.objects.replace_holdings(disk.id, _all_objects(store), bench.clock.now())
+    gained, lost = bench.catalogue.objects.replace_holdings(disk.id, _all_objects(store), bench.clock.now(), not wary)
     if tells and (gained or lost):
         bench.reporter.tell(Remark(f"{disk.name}: holds {gained:,} objects more and {lost:,} fewer than was known of it"))
     leave_token(bench, disk, store)
@@ -98,14 +109,18 @@ def note_folders(bench: Bench, disk: BackupDisk, store: DiskStore, listed: froze
 
 def _all_objects(store: DiskStore) -> Iterator[tuple[bytes, int]]:
     yield from store.objects()
-    # A disk that was pulled out seems to hold little.
+    # A disk that was pulled out seems to hold little, and what somebody wrote just now may be in memory only.
     store.must_answer(by_writing=True)
+    store.flush()
 
 
-def _strike_missing(bench: Bench, disk: BackupDisk, store: DiskStore, listing: Listing, stop: Stop) -> frozenset[int]:
-    """Strike what is not there, and tell it; the folders that were listed."""
+def _compare(
+    bench: Bench, disk: BackupDisk, store: DiskStore, listing: Listing, there: Container[int], stop: Stop
+) -> Looked:
+    """Strike what is missing, and tell it. ``there``: the folders that the disk has."""
     began = bench.clock.monotonic()
     listed: list[int] = []
+    strays: list[int] = []
     gone: list[int] = []
     struck = alone = 0
     for folders in runs(listing.folders, _FOLDERS_AT_ONCE):
@@ -117,8 +132,14 @@ def _strike_missing(bench: Bench, disk: BackupDisk, store: DiskStore, listing: L
         held: dict[int, dict[bytes, int]] = {}
         for identifier, digest, _ in bench.catalogue.objects.held_in_folder(disk.id, folders[0], len(folders)):
             held.setdefault(int.from_bytes(digest[:2], "big") >> 4, {})[digest] = identifier
-        for folder, known in held.items():
-            gone += [known[digest] for digest in store.missing_in(folder, known.keys())]
+        for folder in folders:
+            if folder not in held and folder not in there:
+                continue
+            known = held.get(folder, {})
+            found = store.differences_in(folder, known.keys())
+            gone += [known[digest] for digest in found.missing]
+            if found.strays:
+                strays.append(folder)
         if len(gone) >= _BATCH_OBJECTS:
             alone += _strike(bench, disk, store, gone)
             struck += len(gone)
@@ -128,7 +149,7 @@ def _strike_missing(bench: Bench, disk: BackupDisk, store: DiskStore, listing: L
         struck += len(gone)
     if struck:
         bench.reporter.tell(CopiesGone(disk.name, disk.uuid, struck, alone))
-    return frozenset(listed)
+    return Looked(frozenset(listed), frozenset(strays))
 
 
 def _strike(bench: Bench, disk: BackupDisk, store: DiskStore, gone: Sequence[int]) -> int:

@@ -61,7 +61,7 @@ def mend_disk(bench: Bench, disk: BackupDisk, store: DiskStore, bad: Sequence[in
     bench.catalogue.disks.update(replace(disk, clean=False))
     tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
     disk = with_room(bench, disk, store)
-    executor = Executor(bench, disk, store, tree, stop, checks_existing=not disk.clean)
+    executor = Executor(bench, disk, store, tree, stop)
     mending = mend_copies(bench, disk, executor, bad)
     bench.catalogue.disks.update(disk)
     return mending

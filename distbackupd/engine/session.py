@@ -171,20 +171,20 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
     try:
         # Known to be unfinished before the first change: what is not looked at now is then looked at next time.
         bench.catalogue.disks.update(replace(disk, clean=False))
-        listed = look_at_disk(bench, disk, store, stop, wary=not was_clean or bool(mount.remark))
+        looked = look_at_disk(bench, disk, store, stop, wary=not was_clean or bool(mount.remark))
         tree = VirtualTree(bench.catalogue.sources.all(), bench.catalogue.sources.settings())
         braking = brake_before(bench, disk, store, tree, options.brake)
         disk = replace(as_plugged(settled(held), store), clean=False, last_session_at=now)
         bench.catalogue.disks.update(disk)
         brake = braking.on or relies_on_hearsay(bench, disk)
-        if not was_clean:
-            clear_up(bench, disk, store, stop, brake)
+        if looked.strays or not was_clean:
+            clear_up(bench, disk, store, stop, looked.strays, brake)
         rescue(bench, disk, store, stop)
         disk = with_room(bench, disk, store)
         bench.catalogue.disks.update(disk)
         policy = replace(options.policy, brake=brake, shortage=shortage_on(bench, store))
         plan = plan_session(bench, disk, policy)
-        executor = Executor(bench, disk, store, tree, stop, checks_existing=not was_clean)
+        executor = Executor(bench, disk, store, tree, stop)
         done = executor.done
         remark_on(bench, disk, plan)
         free = store.space().free
@@ -211,7 +211,7 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
             unplaced_bytes=plan.unplaced_bytes + done.left_bytes,
             seconds=bench.clock.monotonic() - began,
         )
-        note_folders(bench, disk, store, listed)
+        note_folders(bench, disk, store, looked.listed)
         bench.catalogue.disks.update(replace(disk, clean=True))
         outcome, sentence = "finished", finished.sentence
         bench.reporter.tell(finished)

@@ -22,7 +22,7 @@ from distbackupd.hotplug.keys import KEY_FOLDER, KeptKeys
 from distbackupd.hotplug.lookups import Lookups, member_devices
 from distbackupd.hotplug.mountinfo import MountLine, read_mountinfo
 from distbackupd.hotplug.power import power_off
-from distbackupd.hotplug.syncfs import flush_filesystem
+from distbackupd.hotplug.syncfs import device_of, flush_device, flush_filesystem
 from distbackupd.hotplug.unlocking import Containers
 from distbackupd.hotplug.users import users_of
 from distbackupd.model.disks import Mount, Volume
@@ -199,12 +199,18 @@ class SystemMounter(Lookups):
 
     def _flush_and_unmount(self, line: MountLine, name: str) -> None:
         failed = None
-        try:
-            flush_filesystem(line.mount_point)
-        except OSError as error:
-            failed = error
-        gone = line.is_dead
-        self._unmount(line, name, _PAUSES)
+        # Held open, so that what is flushed at last is the device that was mounted.
+        with device_of(line.device) as device:
+            try:
+                flush_filesystem(line.mount_point)
+            except OSError as error:
+                failed = error
+            gone = line.is_dead
+            self._unmount(line, name, _PAUSES)
+            try:
+                flush_device(device)
+            except OSError as error:
+                failed = failed or error
         if gone:
             raise DiskGone(
                 f"{printable(name)} was pulled out before it was unmounted; "

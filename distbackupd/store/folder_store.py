@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import groupby
 
 from distbackupd.beneath import mount_of
-from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
+from distbackupd.engine.ports import CopyVerdict, FolderDifference, Pulse, StagedCopy
 from distbackupd.model.disks import DiskIdentity, Footing, Space
 from distbackupd.model.errors import DiskFull
 from distbackupd.store import staging
@@ -26,7 +26,7 @@ from distbackupd.store.catalogue_copy import (
     size_of_copy,
     write_leaflets,
 )
-from distbackupd.store.flushing import flush_file, flush_filesystem, flushes_as_a_whole
+from distbackupd.store.flushing import flush_device, flush_file, flush_filesystem, is_in_user_space
 from distbackupd.store.folders import Folder
 from distbackupd.store.identity import FILE_NAME, identity_text, read_identity, write_beside
 from distbackupd.store.layout import Layout
@@ -34,6 +34,7 @@ from distbackupd.store.plain_files import (
     beside,
     close_file_to_others,
     close_to_others,
+    is_file,
     is_folder,
     is_open_to_others,
     make_folder,
@@ -58,10 +59,12 @@ class FolderStore:
     The root is opened when it is first needed, and everything is reached beneath it until :meth:`close`.
     """
 
-    def __init__(self, root: bytes, filesystem_type: str, device: str = "") -> None:
+    def __init__(self, root: bytes, filesystem_type: str, device: str = "", in_user_space: bool | None = None) -> None:
+        """``in_user_space``: whether its driver is there; None: the file system is asked when it matters."""
         self.root = root.rstrip(b"/") or b"/"
         self._device = device
         self._filesystem_type = filesystem_type
+        self._driver_in_user_space = in_user_space
         self._layout = Layout(self.root)
         self._desk: staging.Desk | None = None
         self._changed = False
@@ -138,6 +141,7 @@ class FolderStore:
             # A folder is nothing that this program puts there.
             names = [name for name in unfinished.names() if not is_folder(unfinished, name)]
         wanted = sizes([bytes.fromhex(name.decode()) for name in names if _DIGEST.fullmatch(name)])
+        self._settle((unfinished, name) for name in names if _DIGEST.fullmatch(name))
         kept = []
         for name in names:
             digest = bytes.fromhex(name.decode()) if _DIGEST.fullmatch(name) else b""
@@ -251,9 +255,25 @@ class FolderStore:
             if by_writing:
                 write_something(self._layout.unfinished, self._layout.aside)
 
+    def settle(self, digests: Sequence[bytes]) -> None:
+        """What lies under these objects' names survives a power cut from now on, and is read from the disk itself."""
+        files = []
+        for name in sorted(digest.hex().encode() for digest in digests):
+            with contextlib.suppress(OSError):  # where it cannot be reached it cannot be read either
+                files.append((self._layout.folder(name[:3]), name))
+        self._settle(files)
+
+    def holds_unfinished(self) -> bool:
+        """Whether a session left something unfinished there."""
+        with in_words(self.root):
+            try:
+                return bool(self._layout.unfinished.names())
+            except _MISSING:
+                return False
+
     def forget_cached(self) -> None:
         """A driver in user space reads through the cache of the block device; the kernel's own drivers do not."""
-        if not self._filesystem_type.startswith("fuse"):
+        if not self._in_user_space:
             return
         # The daemon's sandbox keeps it from the device; there the cache is as old as the mount, which is one session.
         with contextlib.suppress(OSError):
@@ -271,7 +291,7 @@ class FolderStore:
             return self._unreadable(digest, size, error)
         try:
             # Read directly (O_DIRECT) there would be no read-ahead, which is what makes a disk fast. This drops what is
-            # clean, and nothing here is dirty: a copy is flushed before it is recorded.
+            # clean, and nothing here is dirty: a copy is flushed before it is recorded, and others are settled first.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             state = os.fstat(descriptor)
             close_to_others(descriptor, state)
@@ -345,21 +365,26 @@ class FolderStore:
                     times[int(name, 16)] = state.st_mtime_ns
         return times
 
-    def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
-        """Of these objects of one folder (0 to 4095) those whose files are not there, or are no files."""
-        name = b"%03x" % folder
+    def differences_in(self, folder: int, digests: Collection[bytes]) -> FolderDifference:
+        """What of these objects of one folder (0 to 4095) has no file there, and which others have one."""
+        number = b"%03x" % folder
         wanted = {digest.hex().encode(): digest for digest in digests}
+        strays = []
         try:
-            with self._layout.folder(name).listed() as items:
+            with self._layout.folder(number).listed() as items:
                 for item in items:
-                    if (found := os.fsencode(item.name)) in wanted and item.is_file(follow_symlinks=False):
-                        del wanted[found]
+                    name = os.fsencode(item.name)
+                    if name in wanted:
+                        if item.is_file(follow_symlinks=False):
+                            del wanted[name]
+                    elif _DIGEST.fullmatch(name) and name.startswith(number) and item.is_file(follow_symlinks=False):
+                        strays.append(bytes.fromhex(item.name))
         except _MISSING:
             pass
         except OSError:
             # Where a folder cannot be listed, files that are asked for by name may be there all the same.
-            return [digest for digest in wanted.values() if self.size_of(digest) is None]
-        return list(wanted.values())
+            return FolderDifference([digest for digest in wanted.values() if self.size_of(digest) is None], [])
+        return FolderDifference(list(wanted.values()), strays)
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         """Names of the catalogue's copy and, if ``kept``, of those that are kept beside it; there may be none."""
@@ -429,6 +454,8 @@ class FolderStore:
         except OSError:
             return False
         try:
+            # A write that failed leaves pages behind that are clean and look good.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             found = os.fstat(descriptor).st_size
             return found == size and hash_descriptor(descriptor, size, pulse)[1].hex().encode() == name
         except OSError as error:
@@ -440,7 +467,7 @@ class FolderStore:
     def _unreadable(self, digest: bytes, size: int, error: OSError) -> CopyVerdict:
         """A bad or missing copy, if the rest of the disk answers; raises DiskTrouble."""
         # What a driver in user space gives to be read may come from memory; what is flushed goes to the disk.
-        self.must_answer(by_writing=self._filesystem_type.startswith("fuse"))
+        self.must_answer(by_writing=self._in_user_space)
         missing = isinstance(error, FileNotFoundError)
         return CopyVerdict(digest, size, "it is missing" if missing else f"it cannot be read: {error.strerror}")
 
@@ -478,11 +505,34 @@ class FolderStore:
             os.rename(name, name, src_dir_fd=old, dst_dir_fd=folder.descriptor)
         return folder
 
+    @property
+    def _in_user_space(self) -> bool:
+        if self._driver_in_user_space is None:
+            with in_words(self.root):
+                self._driver_in_user_space = is_in_user_space(self._layout.root.descriptor)
+        return self._driver_in_user_space
+
+    def _settle(self, files: Iterable[tuple[Folder, bytes]]) -> None:
+        """These files and their folders survive a power cut, as far as they can, and what is read of them is no memory."""
+        folders, errors = {self._layout.root}, []
+        for folder, name in files:
+            folders.add(folder)
+            if self._in_user_space and is_file(folder, name):
+                try:
+                    flush_file(folder, name)
+                except OSError as error:
+                    errors.append(error)
+        self._only_these(errors)
+        with in_words(self.root):
+            self._flush(folders)
+        self.forget_cached()
+
     def _flush(self, folders: Iterable[Folder] = (), files: Iterable[tuple[Folder, bytes]] = ()) -> None:
-        if flushes_as_a_whole(self._filesystem_type):
-            flush_filesystem(self._layout.root.descriptor)
+        if not self._in_user_space:
+            flush_filesystem(self._layout.root.descriptor, self._filesystem_type)
             return
         for folder, name in files:
             flush_file(folder, name)
         for folder in folders:
             os.fsync(folder.descriptor)
+        flush_device(self._device)

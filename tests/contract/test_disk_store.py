@@ -52,14 +52,15 @@ class FakeBed:
 class FolderBed:
     """The real store."""
 
-    def __init__(self, root: Path, filesystem_type: str) -> None:
+    def __init__(self, root: Path, filesystem_type: str, in_user_space: bool | None) -> None:
         self.root = root
         self.opened: list[FolderStore] = []
         self._type = filesystem_type
+        self._in_user_space = in_user_space
         self.store = self.again()
 
     def again(self) -> FolderStore:
-        store = FolderStore(os.fsencode(self.root), self._type)
+        store = FolderStore(os.fsencode(self.root), self._type, in_user_space=self._in_user_space)
         self.opened.append(store)
         store.prepare()
         return store
@@ -104,7 +105,8 @@ def bed(place: tuple[str, Path]) -> Iterator[FakeBed | FolderBed]:
         return
     with tempfile.TemporaryDirectory(dir=folder) as root:
         # Through FUSE each file is flushed by itself; a plain folder that claims to be one shows that this works.
-        bed = FolderBed(Path(root), {"folder": "ext4", "fuse": "fuseblk"}.get(kind, kind))
+        by_type = {"folder": "ext4", "fuse": "ntfs"}.get(kind, kind)
+        bed = FolderBed(Path(root), by_type, in_user_space=True if kind == "fuse" else None)
         yield bed
         for store in bed.opened:
             store.close()
@@ -157,21 +159,21 @@ def test_token_is_empty_until_left_and_then_the_last_one(bed: FakeBed) -> None:
         assert bed.again().token() == token
 
 
-def test_missing_in_names_what_is_not_there_and_folder_times_tell_that_names_came_or_went(bed: FakeBed) -> None:
+def test_differences_in_names_what_is_not_there_and_folder_times_tell_that_names_came_or_went(bed: FakeBed) -> None:
     kept, gone = add(bed.store, b"kept"), add(bed.store, b"gone")
     folder = int(gone.hex()[:3], 16)
-    assert bed.store.missing_in(folder, [gone]) == []
-    assert bed.store.missing_in(folder, [gone, gone[:2] + b"?" * 30]) == [gone[:2] + b"?" * 30]
+    assert bed.store.differences_in(folder, [gone]) == ([], [])
+    assert bed.store.differences_in(folder, [gone, gone[:2] + b"?" * 30]) == ([gone[:2] + b"?" * 30], [])
     before = bed.store.folder_times()
     assert before.keys() == {int(digest.hex()[:3], 16) for digest in (kept, gone)}
     assert bed.again().folder_times() == before
     bed.store.remove([gone])
-    assert bed.again().missing_in(folder, [gone]) == [gone]
+    assert bed.again().differences_in(folder, [gone]) == ([gone], [])
     after = bed.again().folder_times()
     assert after.get(folder) != before[folder]
     assert after[int(kept.hex()[:3], 16)] == before[int(kept.hex()[:3], 16)]
     empty = next(number for number in range(4096) if number not in before)
-    assert bed.store.missing_in(empty, []) == []
+    assert bed.store.differences_in(empty, []) == ([], [])
 
 
 def test_space_tells_room_and_block_size(bed: FakeBed) -> None:
@@ -214,7 +216,7 @@ def test_objects_come_by_digest(bed: FakeBed) -> None:
 @pytest.mark.parametrize("content", CONTENTS)
 def test_stage_without_commit_is_no_object_but_found_by_the_next_session(bed: FakeBed, content: bytes) -> None:
     copy = stage(bed.store, content)
-    assert copy == StagedCopy(digest_of(content), len(content), placed=False)
+    assert copy == StagedCopy(digest_of(content), len(content))
     assert bed.store.size_of(copy.digest) is None
     assert list(bed.store.objects()) == []
     with pytest.raises(FileNotFoundError):
@@ -282,10 +284,30 @@ def test_discard_removes_staged_copies_and_never_fails(bed: FakeBed) -> None:
     assert bed.store.leftovers(all_wanted(SMALL, LARGE), NEVER) == []
 
 
-def test_discard_placed_copy_leaves_the_object(bed: FakeBed) -> None:
+def test_differences_in_names_files_that_nobody_expects(bed: FakeBed) -> None:
     digest = add(bed.store, SMALL)
-    bed.store.discard([StagedCopy(digest, len(SMALL), placed=True)])
-    assert bed.store.size_of(digest) == len(SMALL)
+    folder = int(digest.hex()[:3], 16)
+    assert bed.again().differences_in(folder, []) == ([], [digest])
+    missing = digest[:2] + b"?" * 30
+    assert bed.store.differences_in(folder, [missing]) == ([missing], [digest])
+
+
+def test_settle_takes_what_is_there_and_what_is_not_and_what_is_damaged(bed: FakeBed) -> None:
+    bed.store.write_identity(DiskIdentity("5a3c8c0e-0c5c-4bd8-9e49-7b1f0b8f9a11", "one"))
+    good, bad, missing = add(bed.store, SMALL), add(bed.store, LARGE), digest_of(b"nobody has this")
+    bed.damage(bad, lambda content: content[1:] + b"?")
+    store = bed.again()
+    store.settle([good, bad, missing])
+    assert store.check(good, len(SMALL), NEVER).problem == ""
+    assert [bool(store.check(digest, len(LARGE), NEVER).problem) for digest in (bad, missing)] == [True, True]
+
+
+def test_holds_unfinished_tells_of_a_session_that_did_not_come_to_its_end(bed: FakeBed) -> None:
+    assert not bed.store.holds_unfinished()
+    copy = stage(bed.store, SMALL)
+    assert bed.again().holds_unfinished()
+    bed.store.commit([copy])
+    assert not bed.again().holds_unfinished()
 
 
 def test_remove_takes_objects_and_is_content_with_missing_ones(bed: FakeBed) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from distbackupd.engine.ports import CopyVerdict, Pulse, StagedCopy
+from distbackupd.engine.ports import CopyVerdict, FolderDifference, Pulse, StagedCopy
 from distbackupd.model.disks import DiskIdentity, Footing, Space, footprint
 from distbackupd.model.errors import ContentDiffers, DiskFull, DiskGone, DiskReadOnly, Interrupted
 
@@ -18,10 +18,16 @@ TABLES = 64 << 20
 """Room that the fake's file system has beside its objects, so that a session finds room for the catalogue."""
 
 
+class Killed(BaseException):
+    """The program is killed here: nothing that it would do afterwards is done."""
+
+
 class FakeDiskStore:
     """``objects_`` and ``unfinished`` are content by digest. ``operations`` counts what was asked of the disk.
 
-    ``fail_at``: the operation (from 1) with which the disk goes away for good, until :meth:`mend`. ``room``: bytes of
+    ``fail_at``: the operation (from 1) with which the disk goes away for good, until :meth:`mend`. ``lose_writes_at``: the
+    one after which the next flush fails, once: what was not flushed before is in memory only then, and looks good.
+    ``kill_at``: the one with which the program dies; :meth:`after_kill` shows what that left. ``room``: bytes of
     footprint that fit on it; ``slack``: how many more before it is really full; ``others``: bytes that something else takes;
     ``files``: so many objects more there are inodes for. ``damaged``: digests whose places are so.
     ``listed``: folders that were listed; ``times``: what was done to which folder behind the program's back.
@@ -37,6 +43,10 @@ class FakeDiskStore:
         self.read_only = False
         self.operations = 0
         self.fail_at: int | None = None
+        self.lose_writes_at: int | None = None
+        self.hollow: set[bytes] = set()
+        self.kill_at: int | None = None
+        self._as_killed: tuple[dict[bytes, bytes], dict[bytes, bytes], set[bytes]] | None = None
         self.who: DiskIdentity | None = None
         self.objects_: dict[bytes, bytes] = {}
         self.unfinished: dict[bytes, bytes] = {}
@@ -54,9 +64,28 @@ class FakeDiskStore:
         """The disk works again."""
         self.fail_at = None
 
+    def kill(self) -> None:
+        """The program dies now. Raises Killed."""
+        self._as_killed = self._as_killed or (dict(self.objects_), dict(self.unfinished), set(self.hollow))
+        raise Killed
+
+    def after_kill(self) -> None:
+        """What the disk is like when somebody looks at it after the program was killed; nothing is changed if it was not."""
+        self.kill_at = None
+        if self._as_killed is not None:
+            self.objects_, self.unfinished, self.hollow = self._as_killed
+            self._as_killed = None
+
     def power_cut(self) -> None:
         """What was not flushed is as it was at the last flush."""
         self.objects_, self.unfinished = dict(self._durable[0]), dict(self._durable[1])
+        self.lose_memory()
+
+    def lose_memory(self) -> None:
+        """The disk was unmounted and mounted again: what was in memory only is seen as it lies on the disk."""
+        for held in (self.objects_, self.unfinished):
+            held.update({digest: bytes(len(content)) for digest, content in held.items() if digest in self.hollow})
+        self.hollow.clear()
 
     def close(self) -> None:
         pass
@@ -96,7 +125,7 @@ class FakeDiskStore:
         self._work()
         wanted = sizes(list(self.unfinished))
         for digest, content in list(self.unfinished.items()):
-            if wanted.get(digest) != len(content) or hashlib.sha256(content).digest() != digest:
+            if wanted.get(digest) != len(content) or self._on_disk(digest, content) != digest:
                 del self.unfinished[digest]
         return [StagedCopy(digest, len(content)) for digest, content in self.unfinished.items()]
 
@@ -116,6 +145,7 @@ class FakeDiskStore:
             if self.files is not None and len(self.objects_) + len(self.unfinished) >= self.files:
                 raise DiskFull("the fake disk has no inodes left; what was copied is recorded")
             self.unfinished[digest] = content
+            self.hollow.discard(digest)
             self.staged_count += 1
         return StagedCopy(digest, size)
 
@@ -160,6 +190,12 @@ class FakeDiskStore:
     def must_answer(self, by_writing: bool = False) -> None:
         self._work(counts=False)
 
+    def settle(self, digests: Sequence[bytes]) -> None:
+        self.flush()
+
+    def holds_unfinished(self) -> bool:
+        return bool(self.unfinished)
+
     def forget_cached(self) -> None:
         pass
 
@@ -170,7 +206,7 @@ class FakeDiskStore:
             return CopyVerdict(digest, size, "it is missing")
         if len(content) != size:
             return CopyVerdict(digest, size, f"it has {len(content):,} bytes instead of {size:,}")
-        good = hashlib.sha256(content).digest() == digest
+        good = self._on_disk(digest, content) == digest
         return CopyVerdict(digest, size, "" if good else "its content does not match its name")
 
     def reading_order(self, digests: Iterable[bytes]) -> list[bytes]:
@@ -194,10 +230,14 @@ class FakeDiskStore:
             held[folder] = held.get(folder, 0) ^ int.from_bytes(digest[:7], "big")
         return held | self.times
 
-    def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
+    def differences_in(self, folder: int, digests: Collection[bytes]) -> FolderDifference:
         self._work(counts=False)
         self.listed.append(folder)
-        return [digest for digest in digests if digest not in self.objects_]
+        here = [digest for digest in self.objects_ if int.from_bytes(digest[:2], "big") >> 4 == folder]
+        return FolderDifference(
+            [digest for digest in digests if digest not in self.objects_],
+            [digest for digest in here if digest not in digests],
+        )
 
     def catalogue_copies(self, kept: bool = True) -> list[bytes]:
         return [b"distbackup.sqlite"] if self.catalogue else []
@@ -222,7 +262,18 @@ class FakeDiskStore:
 
     def flush(self) -> None:
         self._work()
+        if self.lose_writes_at is not None and self.operations >= self.lose_writes_at:
+            self.lose_writes_at = None
+            for held, durable in zip((self.objects_, self.unfinished), self._durable, strict=True):
+                self.hollow.update(digest for digest in held if digest not in durable)
+            # A name that was given to what had been flushed before is on the disk when the next flush succeeds.
+            self.hollow -= self._durable[0].keys() | self._durable[1].keys()
+            raise DiskGone("the fake disk met an error while it wrote; what was recorded before is safe")
         self._durable = (dict(self.objects_), dict(self.unfinished))
+
+    def _on_disk(self, digest: bytes, content: bytes) -> bytes:
+        """The hash of what the disk itself gives back."""
+        return hashlib.sha256(bytes(len(content)) if digest in self.hollow else content).digest()
 
     def _used(self) -> int:
         held = [*self.objects_.values(), *self.unfinished.values()]
@@ -231,5 +282,7 @@ class FakeDiskStore:
     def _work(self, counts: bool = True) -> None:
         with self._lock:
             self.operations += counts
+            if self.kill_at is not None and self.operations >= self.kill_at:
+                self.kill()
             if self.fail_at is not None and self.operations >= self.fail_at:
                 raise DiskGone("the fake disk does not answer any more; what was recorded before is safe")

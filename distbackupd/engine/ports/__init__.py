@@ -33,7 +33,7 @@ from distbackupd.engine.ports.recovery import CatalogueCopies
 from distbackupd.engine.ports.restless import RestlessTable
 from distbackupd.engine.ports.rot import Mended, MendSource, Rescue, RotTable, SourceReading
 from distbackupd.engine.ports.sources import FolderPart, FolderState, OpenedFile, SourceTree
-from distbackupd.engine.ports.store import CopyVerdict, DiskStore, StagedCopy
+from distbackupd.engine.ports.store import CopyVerdict, DiskStore, FolderDifference, StagedCopy
 from distbackupd.engine.ports.target import BadContent, EntryRefused, NameTaken, Placement, RestoreTarget, TargetTrouble
 from distbackupd.engine.ports.upheavals import Upheaval, UpheavalTable
 from distbackupd.engine.ports.working import Clock, MachineClock, Pulse, Reporter, Stop
@@ -52,6 +52,7 @@ __all__ = [
     "FileTable",
     "FindingTable",
     "FolderChanges",
+    "FolderDifference",
     "FolderPart",
     "FolderState",
     "FormerDatabase",

@@ -184,10 +184,18 @@ class ObjectTable(Protocol):
         """Digests whose files a crash may have left on the disk after :meth:`record_removals`."""
 
     def removals_done(self, disk: int) -> None:
-        """All pending removals are carried out."""
+        """Of all pending removals nothing is left on the disk but what it is recorded to hold again. Durable."""
 
-    def replace_holdings(self, disk: int, found: Iterable[tuple[bytes, int]], now: int) -> tuple[int, int]:
-        """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost."""
+    def take_over(self, disk: int, found: Sequence[tuple[bytes, int]], now: int) -> None:
+        """The disk holds these (digest, size) too, and none of them is to be removed; what is new is an orphan. Durable."""
+
+    def replace_holdings(
+        self, disk: int, found: Iterable[tuple[bytes, int]], now: int, gains: bool = True
+    ) -> tuple[int, int]:
+        """The disk holds exactly these (digest, size); what is new is an orphan. How many were gained and lost.
+
+        Without ``gains`` it holds only those of them that it was known to hold.
+        """
 
     def known_sizes(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Sizes of those digests that are living objects."""

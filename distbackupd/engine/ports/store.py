@@ -10,14 +10,19 @@ from distbackupd.model.disks import DiskIdentity, Footing, Space
 
 
 class StagedCopy(NamedTuple):
-    """Content that lies complete and hashed on the disk, under a temporary name and not yet durable.
-
-    ``placed``: under its final name already; an interrupted session made it durable and did not come to record it.
-    """
+    """Content that lies complete and hashed on the disk, under a temporary name and not yet durable."""
 
     digest: bytes
     size: int
-    placed: bool = False
+
+
+class FolderDifference(NamedTuple):
+    """How one folder of the layout differs from what it should hold: digests that lack their files, and ``strays``, of
+    files that nobody expected. Names only; what the files hold is not known.
+    """
+
+    missing: list[bytes]
+    strays: list[bytes]
 
 
 class CopyVerdict(NamedTuple):
@@ -67,7 +72,8 @@ class DiskStore(Protocol):
     def leftovers(self, sizes: Callable[[Sequence[bytes]], Mapping[bytes, int]], pulse: Pulse) -> list[StagedCopy]:
         """Complete copies that an interrupted session left under temporary names; all other leftovers are removed.
 
-        ``sizes`` tells the expected sizes of digests that are wanted; only content that hashes to its name is kept.
+        ``sizes`` tells the expected sizes of digests that are wanted; only content that hashes to its name is kept, as the
+        disk itself gives it back: what a session wrote that met an error may look good in memory.
         """
 
     def stage(self, descriptor: int, digest: bytes, size: int, pulse: Pulse) -> StagedCopy:
@@ -108,6 +114,14 @@ class DiskStore(Protocol):
         ``by_writing``: something is written, too, which is the better proof.
         """
 
+    def settle(self, digests: Sequence[bytes]) -> None:
+        """What lies under the names of these objects, whoever wrote it, survives a power cut from now on as :meth:`check`
+        finds it then: that reads it from the disk itself.
+        """
+
+    def holds_unfinished(self) -> bool:
+        """Whether a session left something unfinished there: it did not come to its end."""
+
     def forget_cached(self) -> None:
         """What was read or written before is read from the disk itself from now on, as far as this user can see to that.
 
@@ -115,7 +129,7 @@ class DiskStore(Protocol):
         """
 
     def check(self, digest: bytes, size: int, pulse: Pulse) -> CopyVerdict:
-        """Read an object again, past the page cache, and compare.
+        """Read an object again, past the page cache, and compare. One that is not recorded is settled first.
 
         A disk that does not answer is DiskTrouble, and never a bad or missing copy.
         """
@@ -135,8 +149,8 @@ class DiskStore(Protocol):
     def folder_times(self) -> dict[int, int]:
         """When each folder of the layout (0 to 4095) last got or lost a name, nanoseconds; missing ones are not in it."""
 
-    def missing_in(self, folder: int, digests: Collection[bytes]) -> list[bytes]:
-        """Of these objects of one folder those whose files are not there. Names are listed, no file is looked at.
+    def differences_in(self, folder: int, digests: Collection[bytes]) -> FolderDifference:
+        """How one folder differs from holding exactly these objects. Names are listed, no file is looked at.
 
         A disk that does not answer may seem to lack them: :meth:`must_answer` tells.
         """

@@ -139,7 +139,7 @@ def assert_one_is_bad(store: FolderStore) -> None:
         assert file.read() == GOOD
     assert sorted(store.reading_order([GOOD_DIGEST, BAD_DIGEST])) == sorted([GOOD_DIGEST, BAD_DIGEST])
     for digest, missing in ((GOOD_DIGEST, []), (BAD_DIGEST, [BAD_DIGEST])):
-        assert store.missing_in(int(digest.hex()[:3], 16), [digest]) == missing
+        assert store.differences_in(int(digest.hex()[:3], 16), [digest]) == (missing, [])
 
 
 def assert_mended(root: Path, store: FolderStore) -> None:
