@@ -177,7 +177,7 @@ def run_session(bench: Bench, held: HeldDisk, options: SessionOptions, stop: Sto
         disk = replace(as_plugged(settled(held), store), clean=False, last_session_at=now)
         bench.catalogue.disks.update(disk)
         brake = braking.on or relies_on_hearsay(bench, disk)
-        if looked.strays or not was_clean:
+        if looked.strays or not was_clean or store.holds_unfinished():
             clear_up(bench, disk, store, stop, looked.strays, brake)
         rescue(bench, disk, store, stop)
         disk = with_room(bench, disk, store)

@@ -1,7 +1,7 @@
 """What one cycle does on one disk: which copies leave it, which come, in which order and why.
 
-Steps in order of need: orphans past their grace and copies above ``maxcopies`` go at once, and then, if the disk holds more
-than its size or its file system has room for, copies of what stays protected without them. Then objects come: first those
+Steps in order of need: orphans past their grace and copies above ``maxcopies`` go at once, and then, if the disk has less
+room than it holds, copies of what stays protected without them. Then objects come: first those
 that lack copies they need, fewest copies first, then by priority; what has none yet where the disk is kept goes before
 equals. Among equals those come whose holders lose most together (:mod:`~distbackupd.planning.exposure`), so that no two
 disks take more with them than others. When room runs out, copies make way that are worth less, least valuable first
@@ -54,7 +54,7 @@ def plan_cycle(
     asked = (*everything.expired, *everything.surplus)
     filling = _Filling(everything, disk, policy, rng.getrandbits(32))
     freed = sum(disk.footprint(eviction.size) for eviction in asked)
-    evictions = (*asked, *filling.shed(max(policy.shortage, everything.used - disk.capacity) - freed))
+    evictions = (*asked, *filling.shed(policy.shortage - freed))
     filling.free += freed - everything.used
     filling.places = max(0, filling.places - (everything.held - len(evictions)))
     for level in filling.levels():

@@ -120,7 +120,7 @@ class DiskStore(Protocol):
         """
 
     def holds_unfinished(self) -> bool:
-        """Whether a session left something unfinished there: it did not come to its end."""
+        """Whether something unfinished lies there: a session did not come to its end, or a power cut undid a part of it."""
 
     def forget_cached(self) -> None:
         """What was read or written before is read from the disk itself from now on, as far as this user can see to that.
