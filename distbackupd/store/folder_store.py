@@ -266,8 +266,6 @@ class FolderStore:
     def holds_unfinished(self) -> bool:
         """Whether a session left something unfinished there."""
         with in_words(self.root):
-            if any(_OLD_UNFINISHED.fullmatch(name) for name in self._layout.root.names()):
-                return True
             try:
                 return bool(self._layout.unfinished.names())
             except _MISSING:
