@@ -32,7 +32,7 @@ def generation(path: Path) -> int:
 def flip_bits(path: Path, count: int = 200) -> None:
     content = bytearray(path.read_bytes())
     for number in range(count):
-        content[len(content) // 3 + number * 37 % (len(content) // 2)] ^= 0x10
+        content[len(content) // 3 + number * 997 % (len(content) // 2)] ^= 0x10
     path.write_bytes(content)
 
 
