@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import ctypes
 import os
 import pickle
 import queue
@@ -27,6 +26,8 @@ from tests.crash.sequences import Task, plan
 _ROOT = Path(__file__).parents[2]
 _BUILD = _ROOT / "build/crash"
 _FAILED = _BUILD / "failed"
+_ALONE = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+"""Drivers in user space that a worker started end with it, however it ends; and it ends with the one who hands out tasks."""
 
 
 def main() -> int:
@@ -103,7 +104,7 @@ def _tell(tally: Any) -> None:
 
 def _feed(tasks: queue.Queue[Task], answers: queue.Queue[Any], seed: int, environment: dict[str, str]) -> None:
     """Hand tasks to one worker, each when it has done the one before."""
-    command = [sys.executable, "-m", "tests.crash", "--worker", "--seed", str(seed)]
+    command = [*_ALONE, sys.executable, "-m", "tests.crash", "--worker", "--seed", str(seed)]
     process = subprocess.Popen(
         command, cwd=_ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -134,7 +135,6 @@ def _feed(tasks: queue.Queue[Task], answers: queue.Queue[Any], seed: int, enviro
 def _work(seed: int) -> int:
     from tests.crash.worker import Worker
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # gone when the one who hands out tasks is gone
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     worker = Worker(str(_FAILED), seed)
@@ -149,10 +149,9 @@ def _work(seed: int) -> int:
 
 def _again(path: str) -> int:
     """In a process of its own, which has the library that makes faults."""
-    if not faults.is_loaded() and "LD_PRELOAD" in (environment := _with_faults()):
-        return subprocess.run(
-            [sys.executable, "-m", "tests.crash", "--cut", path], cwd=_ROOT, env=environment, check=False
-        ).returncode
+    if os.getpid() != 1:
+        command = [*_ALONE, sys.executable, "-m", "tests.crash", "--cut", path]
+        return subprocess.run(command, cwd=_ROOT, env=_with_faults(), check=False).returncode
     from tests.crash.worker import Worker
 
     verdict = Worker(str(_FAILED), 1).again(path)
