@@ -14,7 +14,7 @@ from distbackupd.model.events import Event
 
 BASES = (Event, events.DiskEvent)
 EVENTS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind not in BASES]
-_SAMPLES: dict[str, Any] = {"str": "text", "bool": True, "int": 1, "float": 1.5, "bytes": b"/pa\nth\xff"}
+_SAMPLES: dict[str, Any] = {"str": "text", "bool": True, "int": 1, "float": 1.5, "bytes": b"/pa\nth\xff", "Culprit": "disk"}
 
 
 def sample(kind: type[Event]) -> Event:
