@@ -24,8 +24,8 @@ def set_byte(device: str, offset: int, value: int) -> None:
 
 
 def byte(device: str, offset: int) -> int:
-    os.sync()
     with open(device, "rb") as disk:
+        os.fsync(disk)
         disk.seek(offset)
         return disk.read(1)[0]
 

@@ -19,6 +19,7 @@ be restored.
 import argparse
 import collections
 import contextlib
+import ctypes
 import datetime
 import errno
 import fcntl
@@ -374,13 +375,26 @@ class Restore:
                     say(f"{self.counts['restored']} restored, {self.bytes // 10**6} MB; at {shown(entry.path)}")
         finally:
             self.finish(matches)
-        os.sync()
+        self.flush()
         self.report(names, time.monotonic() - started)
         never_kept = [shown(path) for path in self.catalogue.never_kept(matches)]
         if never_kept:
             more = f" and {len(never_kept) - NAMES_TOLD} more" if len(never_kept) > NAMES_TOLD else ""
             say(f"no backup keeps such things as sockets: {', '.join(never_kept[:NAMES_TOLD])}{more}")
         return 3 if any(self.counts[kind] for kind in ("missing", "failed", "in the way", "not possible")) else 0
+
+    def flush(self):
+        """Only what it wrote to: os.sync() waits for every disk of the machine, and so for ever for one that hangs."""
+        root = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.open_folders[b"/"])
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(root):
+                code = ctypes.get_errno()
+                raise Trouble(
+                    f"{shown(self.destination)}: {os.strerror(code)}; not all that was restored reached its disk: look at "
+                    "that, and run this again"
+                )
+        finally:
+            os.close(root)
 
     def owned(self, entry):
         return self.owners.given(entry) if self.owners else entry

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -376,7 +377,7 @@ def test_commit_writes_that_failed_in_the_background_are_told(tmp_path: Path) ->
         store = open_store(mounted)
         disk.break_writes()
         copy = stage(store, os.urandom(200_000))
-        os.sync()
+        subprocess.run(["sync", "--file-system", mounted], capture_output=True, check=False)
         disk.mend()
         with pytest.raises(DiskTrouble):
             store.commit([copy])

@@ -75,8 +75,8 @@ def test_restore_script_is_python_3_8_and_needs_the_standard_library_only():
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert imported <= {
-        *("argparse", "collections", "contextlib", "datetime", "errno", "fcntl", "fnmatch", "functools", "grp", "hashlib"),
-        *("os", "pathlib", "pwd", "re", "sqlite3", "stat", "struct", "sys", "time", "unicodedata"),
+        *("argparse", "collections", "contextlib", "ctypes", "datetime", "errno", "fcntl", "fnmatch", "functools", "grp"),
+        *("hashlib", "os", "pathlib", "pwd", "re", "sqlite3", "stat", "struct", "sys", "time", "unicodedata"),
     }
 
 
