@@ -86,7 +86,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "rotten_file.ctime_ns": _WHOLE,
     "unconfirmed.was_read": _SWITCH,
     "problem.kind": (0, int(max(ProblemKind))),
-    "problem.size": _BYTES,
+    "problem.size": (0, (1 << 63) - 1),  # among them are files that are too large to be anything else
     "problem.since": _MOMENT,
     "problem.tries": _NUMBER,
     "problem.changing": _SWITCH,

@@ -210,6 +210,8 @@ def place_in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
+        if os.access(path.parent, os.R_OK | os.X_OK, effective_ids=True) and path.exists():
+            raise _forbidden(path, opening=True) from error
         raise CatalogueTrouble(
             f"the catalogue's folder {said(path.parent)} may not be used: {error.strerror}; nothing was changed: "
             "ask as root, or choose another folder with -d"

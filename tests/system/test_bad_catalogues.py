@@ -57,10 +57,10 @@ def make_distbackups_own(path: Path) -> None:
     execute(path, "CREATE TABLE file_tree (id INTEGER PRIMARY KEY)", "CREATE TABLE nexus (id INTEGER PRIMARY KEY)")
 
 
-LOST = "it was left as it is: mount the backup disk used last and say 'dsb recover'"
+LOST = "it was left as it is: 'dsb recover --last-good' puts back the copy of "
 HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "garbage": (lambda path: path.write_bytes(os.urandom(300_000)), f"is damaged (file is not a database); {LOST}"),
-    "truncated": (lambda path: os.truncate(path, 20_000), f"is damaged (database disk image is malformed); {LOST}"),
+    "truncated": (lambda path: os.truncate(path, 20_000), f"is damaged (its end is missing); {LOST}"),
     "empty": (lambda path: path.write_bytes(b""), "is empty, so what it knew is lost; it was left as it is: mount"),
     "newer": (lambda path: execute(path, "PRAGMA user_version=99"), "was written by a newer distbackupd (its version is 99"),
     "foreign": (make_foreign, "is no catalogue of distbackupd; it was left as it is: choose another folder with -d"),
