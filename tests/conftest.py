@@ -72,7 +72,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("DISTBACKUPD_NO_SKIPS") == "1":
         report.outcome = "failed"
         report.longrepr = f"skipped, and DISTBACKUPD_NO_SKIPS=1 forbids that: {report.longrepr}"
+    # Names that are no UTF-8 cannot be sent from one process to another, as pytest-xdist does.
+    report.sections = [(title, _sendable(text)) for title, text in report.sections]
+    if report.failed and _sendable(told := report.longreprtext) != told:
+        report.longrepr = _sendable(told)
     return report
+
+
+def _sendable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @pytest.hookimpl(tryfirst=True)
