@@ -162,7 +162,7 @@ def test_nothing_runs_on_when_the_tests_are_killed(tmp_path: Path) -> None:
         assert (leader / "cmdline").read_bytes()
         tests.kill()
     # Nobody may be there to take notice of the dead.
-    wait_until(lambda: not leader.exists() or not (leader / "cmdline").read_bytes(), "the container has ended")
+    wait_until(lambda: not leader.exists() or not (leader / "cmdline").read_bytes(), "the container has ended", 60)
 
 
 def test_what_pid_1_mounts_is_seen_and_writable_in_a_sandbox(machine: Machine, tmp_path: Path) -> None:
