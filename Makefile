@@ -3,8 +3,8 @@
 PYTHON ?= python3
 # Further words for pytest: make test PYTEST="-k hotplug"
 PYTEST ?=
-# The tests of a file run one after another, those of several files beside one another; one at a time: make test SIDE_BY_SIDE=
-SIDE_BY_SIDE ?= --numprocesses=logical --maxprocesses=4 --dist=loadfile
+# What runs files of tests beside one another. Not all of the system tests bear that: some see the devices of all.
+SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 PIP_CONSTRAINTS ?= --constraint packaging/constraints.txt
 
 BIN := .venv/bin
@@ -26,7 +26,7 @@ demo: venv ## show the main job on real files and real block devices (as root; e
 
 test: venv build/distbackup/complete ## run everything: linters, import contracts, unit, contract and system tests
 	@packaging/prepare.sh test
-	$(BIN)/pytest --durations=10 $(SIDE_BY_SIDE) $(PYTEST)
+	$(BIN)/pytest --durations=10 $(PYTEST)
 
 test-quick: venv ## run the unit tests and a day of dsb, for which little has to be installed
 	@packaging/prepare.sh unit
