@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -30,8 +31,8 @@ _EXPECTED = {
 @dataclass
 class Disk:
     """``objects``: size of each object file that is whole, by its hash in hexadecimal digits; ``broken``: paths of the
-    others, by name; ``unreadable``: paths of those of them that cannot be read at all; ``temporary``: paths of what no
-    session should leave.
+    others, by name; ``temporary``: paths of what no session should leave; ``unreadable``: what the file system itself did
+    not keep, with its reason: files that cannot be read at all, two names of a file that has one.
     """
 
     objects: dict[str, int] = field(default_factory=dict)
@@ -96,7 +97,23 @@ def read_disk(root: str) -> Disk:
                 disk.broken[name] = path
     disk.temporary += [os.path.join(root, "distbackup-tmp", name) for name in _names(os.path.join(root, "distbackup-tmp"))]
     disk.temporary += [os.path.join(root, name) for name in _names(root) if _is_temporary(name)]
+    disk.unreadable += _not_kept(
+        [*disk.temporary, *(os.path.join(root, name) for name in _names(root))], disk.objects, objects
+    )
     return disk
+
+
+def _not_kept(paths: list[str], digests: Iterable[str], objects: str) -> Iterator[str]:
+    """Without a journal a cut in the middle of a renaming leaves the old name, or a name of nothing, for good."""
+    for path in paths:
+        try:
+            state = os.lstat(path)
+        except OSError as error:
+            yield f"{path}: {error.strerror}"
+            continue
+        name = os.path.basename(path)
+        if name in digests and state.st_nlink == 1 and os.path.samestat(state, os.lstat(f"{objects}/{name[:3]}/{name}")):
+            yield f"{path}: is also the name of an object, and has one name"
 
 
 def read_catalogue(folder: str, spare: str) -> Catalogue | None:
