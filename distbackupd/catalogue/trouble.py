@@ -157,8 +157,8 @@ def _failing(path: Path, name: str) -> CataloguePlaceTrouble:
 
 def _read_only(path: Path) -> CataloguePlaceTrouble:
     return CataloguePlaceTrouble(
-        f"the catalogue {said(path)} cannot be written, for its disk is read-only; nothing was changed: mount it for "
-        "writing, and look at 'dmesg' if nobody mounted it so, for a disk that fails turns read-only too"
+        f"the catalogue {said(path)} cannot be written, for its disk is read-only; nothing more was recorded: mount it "
+        "for writing, and look at 'dmesg' if nobody mounted it so, for a disk that fails turns read-only too"
     )
 
 

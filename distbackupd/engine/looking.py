@@ -125,7 +125,7 @@ def _compare(
     struck = alone = 0
     for folders in runs(listing.folders, _FOLDERS_AT_ONCE):
         if stop.is_set():
-            raise Interrupted("stopped while the disk was looked at; nothing on it was changed")
+            raise Interrupted("stopped while the disk was looked at; what was recorded of it is true")
         if len(listed) >= listing.due and bench.clock.monotonic() - began >= _SPARE_SECONDS:
             break
         listed += folders

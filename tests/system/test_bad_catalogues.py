@@ -137,7 +137,7 @@ def test_a_catalogue_on_a_read_only_place_can_be_read(dsb: Dsb, tmp_path: Path) 
         for words in (("status",), ("info",), ("ls",), ("source",), ("disk", "list"), ("restore", "one", tmp_path / "r")):
             dsb.ok(*words)
         for words in WRITING:
-            assert "for its disk is read-only; nothing was changed: mount it for writing" in dsb.refused(5, *words)
+            assert "for its disk is read-only; nothing more was recorded: mount it for writing" in dsb.refused(5, *words)
         with running_daemon(dsb, ready=False) as daemon:
             assert daemon.process.wait(20) == 5
             assert len(daemon.log.splitlines()) == 1

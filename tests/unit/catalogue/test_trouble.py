@@ -169,7 +169,7 @@ def test_open_on_a_disk_that_turned_read_only_says_so(tmp_path: Path) -> None:
         with open_catalogue(folder, read_only=True) as catalogue:
             assert len(living(catalogue)) == 2
         with (
-            pytest.raises(CataloguePlaceTrouble, match="its disk is read-only; nothing was changed"),
+            pytest.raises(CataloguePlaceTrouble, match="its disk is read-only; nothing more was recorded"),
             open_catalogue(folder),
         ):
             pass
