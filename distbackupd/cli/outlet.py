@@ -88,12 +88,14 @@ class Outlet:
     def _keep(self, content: bytes) -> None:
         assert self._kept is not None
         assert self._descriptor is not None
+        done = 0
         try:
-            self._kept.write(content)
+            while done < len(content):
+                done += self._kept.write(content[done:])
         except OSError:
-            # No room for it: then the reader has to be waited for after all.
+            # No room for the rest: then the reader has to be waited for after all.
             self._drain()
-            _write_all(self._descriptor, content)
+            _write_all(self._descriptor, content[done:])
 
     def _drain(self) -> None:
         if self._kept is None or self._descriptor is None:

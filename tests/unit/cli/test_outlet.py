@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +57,29 @@ def test_say_lines_reader_that_stops_keeps_nobody_waiting_and_gets_all(
     assert read_all(reading, len(expected)) == expected
     writer.join(20)
     assert ended.is_set()
+
+
+class FileOnAFullDisk(io.FileIO):
+    """As the kernel does, it takes a part of what still fits, and refuses only what comes then."""
+
+    def write(self, content) -> int:
+        if not (room := 100_001 - self.tell()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(content[:room])
+
+
+def test_say_lines_place_that_fills_up_in_the_middle_loses_nothing(
+    pipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reading, stream = pipe
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(outlet_module, "_somewhere", lambda: FileOnAFullDisk(tmp_path / "kept", "w+"))
+    writer = threading.Thread(target=lambda: say_lines(LINES))
+    writer.start()
+    writer.join(0.5)
+    expected = "".join(line + "\n" for line in LINES).encode()
+    assert read_all(reading, len(expected)) == expected
+    writer.join(20)
 
 
 def test_say_lines_reader_that_has_gone_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
